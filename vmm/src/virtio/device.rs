@@ -1,0 +1,72 @@
+//! What a virtio device is ([`VirtioDevice`]) and what it does when woken ([`Worker`]).
+//!
+//! A device is inert: type, features, queue sizes, configuration space. When the driver sets `DRIVER_OK` the
+//! transport moves the queues into a [`Worker`], which the one event loop (`virtio::worker_loop`) wakes when
+//! a queue is notified or a descriptor of the worker's own is ready. Dropping the worker is the reset: the
+//! transport then asks the same device to `activate` again. A device never sees a register or an interrupt
+//! line: it signals through [`Interrupt`].
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use virtio_queue::Queue;
+
+use crate::memory::GuestMemory;
+
+/// The guest broke the protocol, or the device cannot go on: it asks the driver for a reset
+/// (`DEVICE_NEEDS_RESET`, virtio 1.2 section 2.1). The machine lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeedsReset;
+
+/// How a worker tells the driver that something happened.
+pub trait Interrupt: Send + Sync {
+    /// Buffers of queue `index` were used.
+    fn queue(&self, index: u16);
+    /// The configuration space changed.
+    fn config(&self);
+}
+
+/// What the transport hands to a device when its driver is ready.
+pub struct Activation {
+    /// The guest's memory.
+    pub memory: GuestMemory,
+    /// The queues, in their order; one that the driver left disabled is not ready (`QueueT::ready`).
+    pub queues: Vec<Queue>,
+    /// The way back to the driver.
+    pub interrupt: Arc<dyn Interrupt>,
+    /// The features that both sides agreed on (bit N is feature N).
+    pub features: u64,
+}
+
+/// A device as it stands before a driver talks to it. Plain data and host resources.
+pub trait VirtioDevice: Send {
+    /// Virtio 1.2 section 5: 1 network, 2 block, 4 entropy, 19 socket.
+    fn device_type(&self) -> u32;
+    /// A short word for messages and metrics, as the configuration calls it.
+    fn id(&self) -> &str;
+    /// The features offered; `VIRTIO_F_VERSION_1` is always among them.
+    fn features(&self) -> u64;
+    /// The largest size of each queue; a power of two up to 32768.
+    fn queue_sizes(&self) -> &[u16];
+    /// Reads the configuration space. Bytes beyond its end read as zero: `data` comes zeroed.
+    fn read_config(&self, offset: u64, data: &mut [u8]);
+    /// Writes the configuration space; most devices have nothing there that a driver may write.
+    fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
+    /// Builds the worker. Called on a vCPU's thread; must be quick. Called again after a reset.
+    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset>;
+}
+
+/// The moving half of a device; lives on the event loop's thread.
+pub trait Worker: Send {
+    /// Descriptors of its own to wait on besides the queues' (readable, level-triggered), each with a token
+    /// that `descriptor_ready` gets. Asked for again after each wake, so that a worker can stop listening.
+    fn descriptors(&self) -> Vec<(RawFd, u64)> {
+        Vec::new()
+    }
+    /// The driver notified queue `index` (below the number of queues; guests may notify any of them).
+    fn queue_notified(&mut self, index: u16) -> Result<(), NeedsReset>;
+    /// The descriptor with `token` is ready.
+    fn descriptor_ready(&mut self, _token: u64) -> Result<(), NeedsReset> {
+        Ok(())
+    }
+}
