@@ -1,0 +1,44 @@
+//! A container that takes all it can get is stopped by its limits, while initd still answers.
+
+use std::time::{Duration, Instant};
+
+use bulkhead_tests::{Daemon, asset};
+
+/// Asks initd through the daemon until `done`.
+fn answers_during(daemon: &Daemon, name: &str, rounds: u32) {
+    for _ in 0..rounds {
+        let asked = Instant::now();
+        let answer = daemon.bulkhead(&["ready", name]).ok();
+        assert!(answer.stdout.contains("boot_id"), "{}", answer.stdout);
+        assert!(asked.elapsed() < Duration::from_secs(20), "initd took {:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn a_fork_bomb_is_stopped_by_the_process_limit() {
+    let daemon = Daemon::start();
+    let bomb = "bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1000";
+    let image = asset("debian.img");
+    let arguments = ["run", "-d", "--name", "bomb", "--pids-limit", "64", &image, "bash", "-c", bomb];
+    let _ = daemon.bulkhead(&arguments).ok();
+    answers_during(&daemon, "bomb", 5);
+    let _ = daemon.bulkhead(&["rm", "--force", "bomb"]).ok();
+}
+
+#[test]
+fn a_memory_hog_is_killed_and_not_initd() {
+    let daemon = Daemon::start();
+    let image = asset("debian.img");
+    let arguments =
+        ["run", "-d", "--name", "hog", "-m", "256", "--memory-limit", "64", &image, "tail", "/dev/zero"];
+    let _ = daemon.bulkhead(&arguments).ok();
+    assert_eq!(daemon.bulkhead(&["wait", "hog"]).ok().text(), "137");
+    let machine = daemon.inspect("hog");
+    assert_eq!(machine["status"]["exit"]["oom_killed"], true, "{machine}");
+
+    let child = "tail /dev/zero; echo status $?; sleep 1000";
+    let arguments =
+        ["run", "-d", "--name", "hogs", "-m", "256", "--memory-limit", "64", &image, "bash", "-c", child];
+    let _ = daemon.bulkhead(&arguments).ok();
+    answers_during(&daemon, "hogs", 5);
+}

@@ -1,0 +1,11 @@
+//! Suites that run in real guests, as a user would: `tools/test` builds this and runs it in the lab.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod appliance;
+mod bad_input;
+mod container;
+mod daemon;
+mod limits;
+mod machine;
+mod network;
+mod starts;

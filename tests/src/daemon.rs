@@ -1,0 +1,144 @@
+//! A daemon of one's own.
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Finished, asset, run};
+
+/// How long one command may take; a lab is slow.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// `bulkhead serve` on folders of its own. Dropping it removes every machine, ends it and looks for leftovers.
+pub struct Daemon {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When guests do not boot here, or the daemon does not answer.
+    #[must_use]
+    pub fn start() -> Self {
+        let doctor = run(Command::new(asset("bulkhead")).arg("doctor"), LIMIT);
+        assert_eq!(doctor.status, 0, "guests do not boot here: {}{}", doctor.stdout, doctor.stderr);
+        let folder = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().expect("a temporary folder");
+        let mut daemon = Self { folder, child: None };
+        daemon.serve();
+        daemon
+    }
+
+    /// Starts the program on the same folders, as after a crash.
+    ///
+    /// # Panics
+    /// When it does not answer within its time.
+    pub fn serve(&mut self) {
+        let log = File::create(self.path("serve.log")).expect("a log file");
+        let child = Command::new(asset("bulkhead"))
+            .args(["serve", "--socket", &self.socket()])
+            .args(["--state-dir", &self.text("state"), "--run-dir", &self.text("run")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("bulkhead serve");
+        self.child = Some(child);
+        let end = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(Instant::now() < end, "bulkhead serve does not answer: {}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the program as a crash would, without a chance to clean up.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn crash(&mut self) {
+        let mut child = self.child.take().expect("a running daemon");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+
+    /// `bulkhead ARGUMENTS`, to its end.
+    #[must_use]
+    pub fn bulkhead(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command(arguments), LIMIT)
+    }
+
+    /// `bulkhead ARGUMENTS`, not yet started.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(asset("bulkhead"));
+        command.args(["--socket", &self.socket()]).args(arguments);
+        command
+    }
+
+    /// `bulkhead inspect NAME`.
+    ///
+    /// # Panics
+    /// When it fails or does not answer with JSON.
+    #[must_use]
+    pub fn inspect(&self, name: &str) -> Value {
+        let answer = self.bulkhead(&["inspect", name]).ok();
+        serde_json::from_str(&answer.stdout).expect("JSON")
+    }
+
+    /// A path in the daemon's folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().into_owned()
+    }
+
+    fn socket(&self) -> String {
+        self.text("bulkhead.sock")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("serve.log")).unwrap_or_default()
+    }
+
+    /// Removes every machine.
+    fn clear(&self) {
+        let Ok(output) = self.command(&["ps", "-a", "--quiet"]).output() else { return };
+        for id in String::from_utf8_lossy(&output.stdout).lines() {
+            let _ = self.command(&["rm", "--force", id]).output();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.is_none() && Path::new(&self.text("state")).exists() && !thread::panicking() {
+            self.serve();
+        }
+        self.clear();
+        if thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log());
+        }
+        if let Some(mut child) = self.child.take() {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                terminate(pid);
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "kill(2) has no safe form in std")]
+fn terminate(pid: i32) {
+    // SAFETY: kill takes two numbers and touches no memory; the child has not been waited for, so that
+    // its id is still its own.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+}
