@@ -1,0 +1,180 @@
+//! Takes Debian's kernel package apart: the uncompressed kernel, and an initramfs with `initd` and just
+//! the modules that a guest needs, in the order in which to insert them.
+
+mod bzimage;
+mod initramfs;
+mod modinfo;
+mod package;
+mod resolve;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::output::write_file;
+
+/// What every guest needs. One that the kernel has built in is left out.
+pub const REQUIRED_MODULES: &[&str] = &[
+    "virtio_mmio",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "vsock",
+    "vmw_vsock_virtio_transport",
+    "erofs",
+    "overlay",
+    "ext4",
+];
+
+/// The largest `initd` that is taken, in bytes.
+const MAX_INITD: u64 = 64 << 20;
+
+/// What to take apart and where to put it.
+#[derive(Debug, Clone)]
+pub struct KernelSpec {
+    /// The Debian package, `linux-image-….deb`.
+    pub deb: PathBuf,
+    /// The `initd` that becomes `/init`.
+    pub initd: PathBuf,
+    /// The folder for `vmlinux`, `initramfs` and `kernel.json`; made when missing.
+    pub output: PathBuf,
+    /// Modules besides [`REQUIRED_MODULES`].
+    pub extra_modules: Vec<String>,
+}
+
+/// `kernel.json`: what came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelRecord {
+    /// The kernel's release, as `uname -r` prints it.
+    pub version: String,
+    /// The uncompressed kernel, `vmlinux`.
+    pub vmlinux: Digested,
+    /// The `initramfs`.
+    pub initramfs: Digested,
+    /// The `initd` in it.
+    pub initd: Digested,
+    /// Its kernel modules in the order of their insertion.
+    pub modules: Vec<ModuleRecord>,
+}
+
+/// The size and the digest of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Digested {
+    /// In bytes.
+    pub size: u64,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A kernel module in the initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleRecord {
+    /// Its name, with underscores.
+    pub name: String,
+    /// The size and the digest of its file.
+    #[serde(flatten)]
+    pub file: Digested,
+}
+
+/// Why a kernel package could not be taken apart.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// `dpkg-deb` cannot be run.
+    #[error("Cannot start dpkg-deb to read {0}")]
+    StartDpkg(PathBuf, #[source] io::Error),
+    /// `dpkg-deb` failed.
+    #[error("{0} is not a Debian package that dpkg-deb can read: {1}")]
+    Dpkg(PathBuf, String),
+    /// The package's file archive is damaged.
+    #[error("Cannot read the file archive in {0}")]
+    Archive(PathBuf, #[source] io::Error),
+    /// Something in the package is larger than any kernel has it.
+    #[error("{what} in {package} is over the limit of {limit}")]
+    TooMuch {
+        /// The thing.
+        what: String,
+        /// The package.
+        package: PathBuf,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// The package holds no kernel, or several.
+    #[error("{0} must hold one file boot/vmlinuz-VERSION but holds {1}")]
+    NoKernel(PathBuf, usize),
+    /// The kernel image is not what the x86 boot protocol describes.
+    #[error("The kernel image is not a usable bzImage: {0}")]
+    BzImage(&'static str),
+    /// The kernel's payload cannot be decompressed.
+    #[error("Cannot decompress the kernel's {0} payload")]
+    Payload(&'static str, #[source] io::Error),
+    /// A module is damaged.
+    #[error("The kernel module {0} is not a usable ELF object: {1}")]
+    Module(String, &'static str),
+    /// A needed module is missing.
+    #[error("The kernel has no module {0} (needed by {1}), nor is it built in")]
+    MissingModule(String, String),
+    /// Modules need one another in a circle.
+    #[error("The kernel module {0} depends on itself through its dependencies")]
+    Circle(String),
+    /// `initd` cannot be read.
+    #[error("Cannot read initd from {0}")]
+    Initd(PathBuf, #[source] io::Error),
+    /// `initd` is not a program for the guest.
+    #[error("{0} is not a 64-bit x86 ELF program of at most 64 MiB")]
+    NotInitd(PathBuf),
+    /// A result cannot be written.
+    #[error("Cannot write {0}")]
+    Write(PathBuf, #[source] io::Error),
+}
+
+/// Takes a package apart and writes `vmlinux`, `initramfs` and `kernel.json`. Same input, same bytes.
+pub fn take_apart(spec: &KernelSpec) -> Result<KernelRecord, KernelError> {
+    let initd = read_initd(&spec.initd)?;
+    let survey = package::survey(&spec.deb)?;
+    let vmlinux = bzimage::uncompress(&survey.vmlinuz)?;
+    let wanted = REQUIRED_MODULES.iter().copied().chain(spec.extra_modules.iter().map(String::as_str));
+    let order = resolve::insertion_order(&survey, wanted)?;
+    let modules = package::modules(&spec.deb, &survey, &order)?;
+    let initramfs = initramfs::write(&initd, &modules);
+
+    let record = KernelRecord {
+        version: survey.version,
+        vmlinux: digest(&vmlinux),
+        initramfs: digest(&initramfs),
+        initd: digest(&initd),
+        modules: modules
+            .iter()
+            .map(|(name, body)| ModuleRecord { name: name.clone(), file: digest(body) })
+            .collect(),
+    };
+    std::fs::create_dir_all(&spec.output).map_err(|error| KernelError::Write(spec.output.clone(), error))?;
+    let json = serde_json::to_vec_pretty(&record).unwrap_or_default();
+    for (name, bytes) in [("vmlinux", &vmlinux), ("initramfs", &initramfs), ("kernel.json", &json)] {
+        let path = spec.output.join(name);
+        write_file(&path, bytes).map_err(|error| KernelError::Write(path, error))?;
+    }
+    Ok(record)
+}
+
+fn read_initd(path: &Path) -> Result<Vec<u8>, KernelError> {
+    let failed = |error| KernelError::Initd(path.to_owned(), error);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(MAX_INITD + 1).read_to_end(&mut bytes).map_err(failed)?;
+    // ELF header: magic, class 64-bit, little endian; e_machine at 18 is EM_X86_64 (62).
+    let program = bytes.starts_with(b"\x7fELF\x02\x01") && bytes.get(18..20) == Some(&[62, 0]);
+    if !program || bytes.len() as u64 > MAX_INITD {
+        return Err(KernelError::NotInitd(path.to_owned()));
+    }
+    Ok(bytes)
+}
+
+fn digest(bytes: &[u8]) -> Digested {
+    Digested { size: bytes.len() as u64, sha256: hex::encode(Sha256::digest(bytes)) }
+}
