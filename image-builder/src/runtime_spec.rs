@@ -1,0 +1,269 @@
+//! Turns an image's configuration, and what the user asks for on top, into an OCI runtime specification
+//! with the defaults that users of Docker expect.
+//!
+//! The configuration is data: whatever it says becomes words in the specification, obeyed inside a
+//! machine; nothing in it names a file or a command on the host.
+
+use bulkhead_protocol::image::ImageConfig;
+use bulkhead_protocol::oci::{
+    Capabilities, CpuLimit, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit, Process,
+    Resources, Root, Spec, User,
+};
+use thiserror::Error;
+
+/// The version of the runtime specification that is written.
+const OCI_VERSION: &str = "1.2.0";
+
+/// The search path of a container whose image does not set one.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The length of a CPU period in microseconds, the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// What a container may do in its machine: Docker's default set.
+const CAPABILITIES: &[&str] = &[
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Destination, type, source and options of the default mounts, in their order.
+const MOUNTS: &[(&str, &str, &str, &[&str])] = &[
+    ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+    ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    (
+        "/dev/pts",
+        "devpts",
+        "devpts",
+        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    ),
+    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+];
+
+/// What a user asks for on top of an image's configuration; the default asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RuntimeOptions {
+    /// In place of the image's entry point; its `cmd` is then not used either.
+    pub entrypoint: Option<Vec<String>>,
+    /// In place of the image's `cmd`; none or an empty list keeps it.
+    pub command: Option<Vec<String>>,
+    /// `NAME=VALUE` each; replaces the image's word of that name.
+    pub env: Vec<String>,
+    /// In place of the image's working folder; absolute.
+    pub working_dir: Option<String>,
+    /// In place of the image's user, in the same words.
+    pub user: Option<String>,
+    /// The host name inside; it is put into the environment as `HOSTNAME` too.
+    pub hostname: Option<String>,
+    /// Give the process a terminal.
+    pub terminal: bool,
+    /// Mount the root read-only.
+    pub read_only: bool,
+    /// The limit of the container's memory, in bytes.
+    pub memory: Option<u64>,
+    /// The limit of its processor time, in thousandths of a processor.
+    pub milli_cpus: Option<u64>,
+    /// The limit of its processes.
+    pub pids: Option<u32>,
+}
+
+/// Why an image cannot be run as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RuntimeSpecError {
+    /// Nothing to run.
+    #[error("The image names no command and none was given")]
+    NoCommand,
+    /// A word of the environment without a name.
+    #[error("The word {0:?} of the environment is not NAME=VALUE")]
+    Environment(String),
+    /// A relative working folder.
+    #[error("The working folder {0:?} is not absolute")]
+    WorkingDir(String),
+    /// A NUL where the kernel would end the word.
+    #[error("The {0} contains a NUL character")]
+    Nul(&'static str),
+    /// A limit that the kernel would refuse.
+    #[error("A limit of {0} is out of range")]
+    Limit(String),
+}
+
+/// Makes the runtime specification of a container. It has no network namespace of its own: the machine is
+/// its compartment, and it shares the machine's network.
+pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Spec, RuntimeSpecError> {
+    let mounts = MOUNTS.iter().map(|(destination, kind, source, options)| Mount {
+        destination: (*destination).to_owned(),
+        kind: Some((*kind).to_owned()),
+        source: Some((*source).to_owned()),
+        options: owned(options),
+    });
+    let namespaces = [
+        NamespaceKind::Pid,
+        NamespaceKind::Mount,
+        NamespaceKind::Uts,
+        NamespaceKind::Ipc,
+        NamespaceKind::Cgroup,
+    ];
+    Ok(Spec {
+        oci_version: OCI_VERSION.to_owned(),
+        process: process(config, options)?,
+        root: Some(Root { path: "rootfs".to_owned(), readonly: options.read_only }),
+        hostname: options.hostname.clone(),
+        mounts: mounts.collect(),
+        linux: Linux {
+            namespaces: namespaces.into_iter().map(|kind| Namespace { kind, path: None }).collect(),
+            resources: resources(options)?,
+            masked_paths: owned(MASKED_PATHS),
+            readonly_paths: owned(READONLY_PATHS),
+            ..Linux::default()
+        },
+        ..Spec::default()
+    })
+}
+
+fn process(config: &ImageConfig, options: &RuntimeOptions) -> Result<Process, RuntimeSpecError> {
+    let args = args(config, options);
+    if args.first().is_none_or(String::is_empty) {
+        return Err(RuntimeSpecError::NoCommand);
+    }
+    let mut cwd = options.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
+    if cwd.is_empty() {
+        cwd = "/".to_owned();
+    }
+    if !cwd.starts_with('/') {
+        return Err(RuntimeSpecError::WorkingDir(cwd));
+    }
+    let env = environment(config, options)?;
+    let user = user(options.user.as_ref().unwrap_or(&config.user));
+    let nul = |words: &[String]| words.iter().any(|word| word.contains('\0'));
+    for (what, found) in [
+        ("command", nul(&args)),
+        ("environment", nul(&env)),
+        ("working folder", cwd.contains('\0')),
+        ("user", user.username.as_ref().is_some_and(|name| name.contains('\0'))),
+    ] {
+        if found {
+            return Err(RuntimeSpecError::Nul(what));
+        }
+    }
+    let set = owned(CAPABILITIES);
+    Ok(Process {
+        terminal: options.terminal,
+        user,
+        args,
+        env,
+        cwd,
+        capabilities: Some(Capabilities {
+            bounding: set.clone(),
+            effective: set.clone(),
+            permitted: set,
+            ..Capabilities::default()
+        }),
+        ..Process::default()
+    })
+}
+
+fn args(config: &ImageConfig, options: &RuntimeOptions) -> Vec<String> {
+    let given = options.command.as_ref().filter(|command| !command.is_empty());
+    match &options.entrypoint {
+        Some(entrypoint) => entrypoint.iter().chain(given.into_iter().flatten()).cloned().collect(),
+        None => config.entrypoint.iter().chain(given.unwrap_or(&config.cmd)).cloned().collect(),
+    }
+}
+
+/// The default path, the host name, the image's words and the user's: the last one of a name counts.
+fn environment(config: &ImageConfig, options: &RuntimeOptions) -> Result<Vec<String>, RuntimeSpecError> {
+    let hostname = options.hostname.as_ref().map(|name| format!("HOSTNAME={name}"));
+    let terminal = options.terminal.then(|| "TERM=xterm".to_owned());
+    let defaults = [Some(PATH.to_owned()), hostname, terminal].into_iter().flatten();
+    let mut words: Vec<String> = Vec::new();
+    for word in defaults.chain(config.env.iter().chain(&options.env).cloned()) {
+        let name = match word.split_once('=') {
+            Some((name, _)) if !name.is_empty() => name,
+            _ => return Err(RuntimeSpecError::Environment(word)),
+        };
+        let same =
+            words.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name));
+        match same {
+            Some(known) => *known = word,
+            None => words.push(word),
+        }
+    }
+    Ok(words)
+}
+
+/// Numbers are told as such; names only the image's own `/etc/passwd` can explain.
+fn user(words: &str) -> User {
+    if words.is_empty() {
+        return User::default();
+    }
+    let (name, group) = words.split_once(':').unwrap_or((words, ""));
+    User {
+        uid: name.parse().unwrap_or(0),
+        gid: group.parse().unwrap_or(0),
+        username: Some(words.to_owned()),
+        ..User::default()
+    }
+}
+
+fn resources(options: &RuntimeOptions) -> Result<Option<Resources>, RuntimeSpecError> {
+    let out_of_range = |what: String| RuntimeSpecError::Limit(what);
+    let mut resources = Resources::default();
+    if let Some(bytes) = options.memory {
+        let limit = i64::try_from(bytes).map_err(|_| out_of_range(format!("{bytes} bytes of memory")))?;
+        resources.memory = Some(MemoryLimit { limit: Some(limit), ..MemoryLimit::default() });
+    }
+    if let Some(milli) = options.milli_cpus {
+        let quota = milli.checked_mul(CPU_PERIOD / 1000).and_then(|quota| i64::try_from(quota).ok());
+        // The kernel takes no quota below a millisecond.
+        let quota = quota.filter(|quota| *quota >= 1000);
+        let quota = quota.ok_or_else(|| out_of_range(format!("{milli} thousandths of a processor")))?;
+        resources.cpu =
+            Some(CpuLimit { quota: Some(quota), period: Some(CPU_PERIOD), ..CpuLimit::default() });
+    }
+    if let Some(pids) = options.pids {
+        if pids == 0 {
+            return Err(out_of_range("0 processes".to_owned()));
+        }
+        resources.pids = Some(PidsLimit { limit: i64::from(pids) });
+    }
+    Ok((resources != Resources::default()).then_some(resources))
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[cfg(test)]
+#[path = "runtime_spec_tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+use super::*;
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        entrypoint: owned(&["/entry"]),
+        cmd: owned(&["serve", "-v"]),
+        env: owned(&["A=1", "PATH=/opt/bin"]),
+        working_dir: "/srv".to_owned(),
+        user: "redis:redis".to_owned(),
+        ..ImageConfig::default()
+    }
+}
+
+#[test]
+fn an_image_runs_as_it_says() {
+    let spec = runtime_spec(&image(), &RuntimeOptions::default()).unwrap();
+    assert_eq!(spec.process.args, ["/entry", "serve", "-v"]);
+    assert_eq!(spec.process.env, ["PATH=/opt/bin", "A=1"]);
+    assert_eq!(spec.process.cwd, "/srv");
+    assert_eq!(spec.process.user.username.as_deref(), Some("redis:redis"));
+    assert_eq!(spec.linux.resources, None);
+    assert!(!spec.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Network));
+}
+
+#[test]
+fn what_is_asked_for_replaces_what_the_image_says() {
+    let options = RuntimeOptions {
+        command: Some(owned(&["check"])),
+        env: owned(&["A=2=3", "B="]),
+        working_dir: Some("/".to_owned()),
+        user: Some("5:6".to_owned()),
+        hostname: Some("box".to_owned()),
+        memory: Some(64 << 20),
+        milli_cpus: Some(1500),
+        pids: Some(100),
+        ..RuntimeOptions::default()
+    };
+    let spec = runtime_spec(&image(), &options).unwrap();
+    assert_eq!(spec.process.args, ["/entry", "check"]);
+    assert_eq!(spec.process.env, ["PATH=/opt/bin", "HOSTNAME=box", "A=2=3", "B="]);
+    assert_eq!((spec.process.user.uid, spec.process.user.gid), (5, 6));
+    let resources = spec.linux.resources.unwrap();
+    assert_eq!(resources.memory.unwrap().limit, Some(64 << 20));
+    assert_eq!(resources.cpu.unwrap().quota, Some(150_000));
+    assert_eq!(resources.pids.unwrap().limit, 100);
+
+    let options = RuntimeOptions { entrypoint: Some(owned(&["sh"])), ..RuntimeOptions::default() };
+    assert_eq!(runtime_spec(&image(), &options).unwrap().process.args, ["sh"]);
+}
+
+#[test]
+fn what_cannot_run_is_refused() {
+    let nothing = ImageConfig::default();
+    assert_eq!(runtime_spec(&nothing, &RuntimeOptions::default()), Err(RuntimeSpecError::NoCommand));
+    let refused = |options: RuntimeOptions| runtime_spec(&image(), &options).unwrap_err();
+    let options = RuntimeOptions { env: owned(&["=x"]), ..RuntimeOptions::default() };
+    assert_eq!(refused(options), RuntimeSpecError::Environment("=x".to_owned()));
+    let options = RuntimeOptions { working_dir: Some("srv".to_owned()), ..RuntimeOptions::default() };
+    assert_eq!(refused(options), RuntimeSpecError::WorkingDir("srv".to_owned()));
+    let options = RuntimeOptions { command: Some(owned(&["a\0b"])), ..RuntimeOptions::default() };
+    assert_eq!(refused(options), RuntimeSpecError::Nul("command"));
+    let options = RuntimeOptions { milli_cpus: Some(1), ..RuntimeOptions::default() };
+    assert!(matches!(refused(options), RuntimeSpecError::Limit(_)));
+}
