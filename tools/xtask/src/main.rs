@@ -1,1 +1,46 @@
-fn main() {}
+//! What people run: `cargo xtask lab | build | check | bench`. One file (or folder) a task.
+
+mod cpio;
+mod host;
+mod kernel;
+mod lab;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bulkhead's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run a command as root where `/dev/kvm` boots stock guests.
+    Lab(lab::LabArgs),
+    /// The first process of a lab machine.
+    #[command(hide = true)]
+    LabAgent,
+    /// The inner half of a lab in place.
+    #[command(hide = true)]
+    LabPlace(lab::PlaceArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Lab(args) => lab::run(&args),
+        Task::LabAgent => lab::agent(),
+        Task::LabPlace(args) => lab::place(&args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
