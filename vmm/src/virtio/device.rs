@@ -18,6 +18,15 @@ use crate::memory::GuestMemory;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NeedsReset;
 
+/// What a worker says when it hands the thread back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing is left to do until the next wake.
+    Done,
+    /// It stopped so that others get their turn; the loop calls it again soon.
+    More,
+}
+
 /// How a worker tells the driver that something happened.
 pub trait Interrupt: Send + Sync {
     /// Buffers of queue `index` were used.
@@ -60,13 +69,22 @@ pub trait VirtioDevice: Send {
 pub trait Worker: Send {
     /// Descriptors of its own to wait on besides the queues' (readable, level-triggered), each with a token
     /// that `descriptor_ready` gets. Asked for again after each wake, so that a worker can stop listening.
-    fn descriptors(&self) -> Vec<(RawFd, u64)> {
+    fn descriptors(&self) -> Vec<(RawFd, u16)> {
         Vec::new()
     }
-    /// The driver notified queue `index` (below the number of queues; guests may notify any of them).
-    fn queue_notified(&mut self, index: u16) -> Result<(), NeedsReset>;
+    /// The driver notified queue `index` (below the number of queues; guests may notify any of them). May
+    /// come without cause.
+    fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset>;
     /// The descriptor with `token` is ready.
-    fn descriptor_ready(&mut self, _token: u64) -> Result<(), NeedsReset> {
+    fn descriptor_ready(&mut self, _token: u16) -> Result<(), NeedsReset> {
         Ok(())
+    }
+}
+
+/// Fills `data` with the bytes of a configuration space `space` from `offset`; zero beyond its end.
+pub fn read_config_space(space: &[u8], offset: u64, data: &mut [u8]) {
+    let rest = usize::try_from(offset).ok().and_then(|start| space.get(start..)).unwrap_or_default();
+    for (to, from) in data.iter_mut().zip(rest) {
+        *to = *from;
     }
 }

@@ -1,0 +1,5 @@
+//! Back ends of drives. A format is named by the configuration and never guessed from a disk's content.
+
+mod raw;
+
+pub use self::raw::{DriveError, open_raw};

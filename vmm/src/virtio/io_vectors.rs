@@ -1,0 +1,145 @@
+//! Vectored system calls straight from and to guest memory.
+
+#![allow(unsafe_code, reason = "preadv and its relatives write to guest memory through raw addresses")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{GuestAddress, GuestMemoryBackend};
+
+use super::span::{NoMemory, Span};
+use crate::memory::GuestMemory;
+
+/// The host addresses of a span; one allocation for as many requests as it is reused for.
+pub struct IoVectors<'m> {
+    memory: &'m GuestMemory,
+    /// Every entry lies within `memory`, which outlives this value: only `fill` adds entries, and system
+    /// calls get no others than these.
+    vectors: Vec<libc::iovec>,
+    /// The same in the guest's addresses, to mark what was written.
+    pieces: Vec<(GuestAddress, usize)>,
+}
+
+impl<'m> IoVectors<'m> {
+    /// None yet.
+    pub fn new(memory: &'m GuestMemory) -> IoVectors<'m> {
+        IoVectors { memory, vectors: Vec::new(), pieces: Vec::new() }
+    }
+
+    /// Forgets what was filled in.
+    pub fn clear(&mut self) {
+        self.vectors.clear();
+        self.pieces.clear();
+    }
+
+    /// Adds the bytes of `span`.
+    pub fn fill(&mut self, span: Span<'_>) -> Result<(), NoMemory> {
+        for piece in span.pieces() {
+            let mut address = piece.address;
+            for slice in self.memory.get_slices(piece.address, piece.length as usize) {
+                let slice = slice.map_err(|_| NoMemory)?;
+                let base = slice.ptr_guard_mut().as_ptr().cast();
+                self.vectors.push(libc::iovec { iov_base: base, iov_len: slice.len() });
+                self.pieces.push((address, slice.len()));
+                address = GuestAddress(address.0.wrapping_add(slice.len() as u64));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `file` at `offset` until the vectors are full. Ends early, with an error, at the end of the file.
+    pub fn read_exact_at(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        self.transfer(offset, |vectors, offset| {
+            // SAFETY: the vectors point to mapped guest memory (see the field); the kernel writes there as a
+            // device would, and nothing in this process holds references into guest memory.
+            unsafe { libc::preadv(file.as_raw_fd(), vectors.as_ptr(), count(vectors), offset) }
+        })?;
+        self.mark_written(usize::MAX);
+        Ok(())
+    }
+
+    /// Writes the vectors' bytes to `file` at `offset`, all of them.
+    pub fn write_all_at(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        self.transfer(offset, |vectors, offset| {
+            // SAFETY: the vectors point to mapped guest memory (see the field), which the kernel only reads.
+            unsafe { libc::pwritev(file.as_raw_fd(), vectors.as_ptr(), count(vectors), offset) }
+        })
+    }
+
+    /// One `readv`: a packet, or what a stream has.
+    pub fn read(&mut self, file: BorrowedFd<'_>) -> io::Result<usize> {
+        // SAFETY: as in `read_exact_at`.
+        let read = unsafe { libc::readv(file.as_raw_fd(), self.vectors.as_ptr(), count(&self.vectors)) };
+        let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+        self.mark_written(read);
+        Ok(read)
+    }
+
+    /// One `writev`: a packet, or what a stream takes.
+    pub fn write(&self, file: BorrowedFd<'_>) -> io::Result<usize> {
+        // SAFETY: as in `write_all_at`.
+        let written = unsafe { libc::writev(file.as_raw_fd(), self.vectors.as_ptr(), count(&self.vectors)) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Calls `call` until it has moved every byte; uses the vectors up.
+    fn transfer(
+        &mut self,
+        offset: u64,
+        mut call: impl FnMut(&[libc::iovec], libc::off_t) -> isize,
+    ) -> io::Result<()> {
+        let mut vectors = self.vectors.as_mut_slice();
+        let mut offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        while !vectors.is_empty() {
+            let Ok(moved) = usize::try_from(call(vectors, offset)) else {
+                let error = io::Error::last_os_error();
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                return Err(error);
+            };
+            if moved == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset = offset.checked_add_unsigned(moved as u64).ok_or(io::ErrorKind::InvalidInput)?;
+            vectors = advance(vectors, moved);
+        }
+        Ok(())
+    }
+
+    /// Tells the dirty log that the first `count` bytes of the vectors' memory changed.
+    fn mark_written(&self, count: usize) {
+        let mut left = count;
+        for &(address, length) in &self.pieces {
+            let length = length.min(left);
+            for slice in self.memory.get_slices(address, length).flatten() {
+                slice.bitmap().mark_dirty(0, slice.len());
+            }
+            left -= length;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// How many vectors the kernel is given; it refuses more than 1024 itself.
+fn count(vectors: &[libc::iovec]) -> libc::c_int {
+    libc::c_int::try_from(vectors.len()).unwrap_or(libc::c_int::MAX)
+}
+
+/// Drops the first `count` bytes of `vectors`.
+fn advance(mut vectors: &mut [libc::iovec], mut count: usize) -> &mut [libc::iovec] {
+    while let Some(first) = vectors.first_mut() {
+        if count < first.iov_len {
+            first.iov_base = first.iov_base.cast::<u8>().wrapping_add(count).cast();
+            first.iov_len -= count;
+            break;
+        }
+        count -= first.iov_len;
+        vectors = &mut vectors[1..];
+    }
+    vectors
+}

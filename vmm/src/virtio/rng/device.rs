@@ -1,0 +1,48 @@
+//! What the entropy device is.
+
+use super::worker::RngWorker;
+use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker};
+use crate::virtio::features;
+use crate::virtio::ring::Ring;
+
+/// Virtio 1.2 section 5.4.
+const DEVICE_TYPE: u32 = 4;
+const QUEUE_SIZES: [u16; 1] = [64];
+
+/// An entropy device.
+#[derive(Debug)]
+pub struct RngDevice {
+    id: String,
+}
+
+impl RngDevice {
+    /// An entropy device by the name of `id`.
+    pub fn new(id: &str) -> RngDevice {
+        RngDevice { id: id.to_owned() }
+    }
+}
+
+impl VirtioDevice for RngDevice {
+    fn device_type(&self) -> u32 {
+        DEVICE_TYPE
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn features(&self) -> u64 {
+        features::COMMON
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+
+    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
+        Ok(Box::new(RngWorker::new(requests)))
+    }
+}

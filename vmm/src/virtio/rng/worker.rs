@@ -1,0 +1,71 @@
+//! What the entropy device does.
+
+use std::io;
+
+use crate::memory::GuestMemory;
+use crate::virtio::chain::Chain;
+use crate::virtio::device::{NeedsReset, Turn, Worker};
+use crate::virtio::ring::Ring;
+
+/// The most bytes that one request gets. Drivers ask for a few dozen; a device may give less than asked for.
+const REQUEST_MAX: u64 = 64 * 1024;
+/// How many bytes are drawn at once.
+const DRAW: usize = 1024;
+
+/// Fills buffers with random bytes.
+pub struct RngWorker {
+    requests: Ring,
+}
+
+impl RngWorker {
+    /// A worker for the queue of requests.
+    pub fn new(requests: Ring) -> RngWorker {
+        RngWorker { requests }
+    }
+}
+
+impl Worker for RngWorker {
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        self.requests.serve(fill)
+    }
+}
+
+/// Fills the chain, up to the limit; returns how many bytes it wrote.
+fn fill(memory: &GuestMemory, chain: &Chain) -> Result<u32, NeedsReset> {
+    let (mut rest, _) = chain.writable().split_at(REQUEST_MAX);
+    let mut written = 0;
+    let mut drawn = [0; DRAW];
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(DRAW as u64);
+        let count = usize::try_from(now.len()).unwrap_or(DRAW);
+        let drawn = drawn.get_mut(..count).ok_or(NeedsReset)?;
+        draw(drawn).map_err(|_| NeedsReset)?;
+        now.write(memory, drawn).map_err(|_| NeedsReset)?;
+        written += u32::try_from(count).unwrap_or(0);
+        rest = later;
+    }
+    Ok(written)
+}
+
+/// Random bytes from the kernel.
+#[allow(unsafe_code, reason = "the C library's getrandom takes a pointer")]
+fn draw(mut into: &mut [u8]) -> io::Result<()> {
+    while !into.is_empty() {
+        // SAFETY: the pointer and the length are those of one live slice, which the kernel fills.
+        let count = unsafe { libc::getrandom(into.as_mut_ptr().cast(), into.len(), 0) };
+        match usize::try_from(count) {
+            Ok(count) => into = into.get_mut(count..).unwrap_or_default(),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "rng_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! The one event loop behind every device.
+//!
+//! Each device's worker sits in a [`Slot`] behind a mutex that the loop holds while the worker runs. Whoever
+//! resets a device takes the worker out of its slot: that waits for a turn that is under way, never for the
+//! loop itself, and works whether or not the loop runs. Workers never reach back into the transport's lock,
+//! so a vCPU may hold that while it waits here.
+//!
+//! Locks: `slots` is never held while a slot is locked or a descriptor registered.
+
+mod slot;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use self::slot::{Slot, Wake};
+use super::device::{Turn, Worker};
+use super::error::VirtioError;
+
+/// How many events one system call brings.
+const BATCH: usize = 32;
+/// The slot number that stands for "stop".
+const STOP: u32 = 0;
+
+/// The loop; [`WorkerLoop::run`] it on a thread of its own.
+pub struct WorkerLoop {
+    handle: WorkerLoopHandle,
+}
+
+/// How others reach the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct WorkerLoopHandle {
+    shared: Arc<Shared>,
+}
+
+/// Names an attached worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerId(u32);
+
+struct Shared {
+    epoll: Epoll,
+    stop: EventFd,
+    slots: Mutex<HashMap<u32, Arc<Slot>>>,
+    next: AtomicU32,
+}
+
+impl WorkerLoop {
+    /// A loop without workers.
+    pub fn new() -> Result<WorkerLoop, VirtioError> {
+        let epoll = Epoll::new().map_err(VirtioError::CreateLoop)?;
+        let stop = EventFd::new(EFD_NONBLOCK).map_err(VirtioError::CreateLoop)?;
+        let event = EpollEvent::new(EventSet::IN, Wake::Queue(0).pack(STOP));
+        epoll.ctl(ControlOperation::Add, stop.as_raw_fd(), event).map_err(VirtioError::CreateLoop)?;
+        let shared =
+            Shared { epoll, stop, slots: Mutex::new(HashMap::new()), next: AtomicU32::new(STOP + 1) };
+        Ok(WorkerLoop { handle: WorkerLoopHandle { shared: Arc::new(shared) } })
+    }
+
+    /// A way to reach this loop from elsewhere.
+    pub fn handle(&self) -> WorkerLoopHandle {
+        self.handle.clone()
+    }
+
+    /// Serves workers and readers until [`WorkerLoopHandle::stop`].
+    pub fn run(self) -> Result<(), VirtioError> {
+        let shared = &self.handle.shared;
+        let mut events = [EpollEvent::default(); BATCH];
+        // Queues whose worker stopped to let others go first.
+        let mut unfinished: Vec<(u32, Wake)> = Vec::new();
+        loop {
+            let timeout = if unfinished.is_empty() { -1 } else { 0 };
+            let count = match shared.epoll.wait(timeout, &mut events) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(VirtioError::Wait(error)),
+            };
+            let mut again = Vec::new();
+            let woken = events.iter().take(count).map(|event| Wake::unpack(event.data()));
+            for (id, wake) in woken.chain(unfinished.drain(..)) {
+                if id == STOP {
+                    return Ok(());
+                }
+                let slot = shared.slots().get(&id).cloned();
+                let Some(slot) = slot else { continue };
+                match slot.wake(&shared.epoll, wake) {
+                    Some(Turn::More) if !again.contains(&(id, wake)) => again.push((id, wake)),
+                    Some(_) => {}
+                    None => drop(shared.slots().remove(&id)),
+                }
+            }
+            unfinished = again;
+        }
+    }
+}
+
+impl WorkerLoopHandle {
+    /// Gives `worker` to the loop. It is woken for each of `queues` (event descriptors, by queue index) from
+    /// now on. `on_broken` is called, on the loop's thread, when the worker asks for a reset; the worker is
+    /// gone by then. It must not reach back into the loop.
+    pub fn attach(
+        &self,
+        worker: Box<dyn Worker>,
+        queues: &[EventFd],
+        on_broken: Box<dyn Fn() + Send>,
+    ) -> Result<WorkerId, VirtioError> {
+        let id = self.shared.new_id();
+        let slot = Slot::with_worker(id, worker, on_broken);
+        self.shared.slots().insert(id, Arc::clone(&slot));
+        let queues = queues.iter().map(AsRawFd::as_raw_fd);
+        slot.listen_to_queues(&self.shared.epoll, queues).inspect_err(|_| self.detach(WorkerId(id)))?;
+        Ok(WorkerId(id))
+    }
+
+    /// Takes a worker away and drops it, after the turn that it may be in.
+    pub fn detach(&self, id: WorkerId) {
+        let slot = self.shared.slots().remove(&id.0);
+        if let Some(slot) = slot {
+            slot.clear(&self.shared.epoll);
+        }
+    }
+
+    /// Calls `ready` whenever `descriptor` is readable or at its end, until that returns false. To listen
+    /// again, add it again. The descriptor must stay open until then; files that are always ready (regular
+    /// files, `/dev/null`) are refused by the kernel.
+    pub fn add_reader(
+        &self,
+        descriptor: RawFd,
+        ready: Box<dyn FnMut() -> bool + Send>,
+    ) -> Result<(), VirtioError> {
+        let id = self.shared.new_id();
+        let slot = Slot::with_reader(id, ready);
+        self.shared.slots().insert(id, Arc::clone(&slot));
+        slot.listen_to_reader(&self.shared.epoll, descriptor).inspect_err(|_| self.detach(WorkerId(id)))
+    }
+
+    /// Makes [`WorkerLoop::run`] return.
+    pub fn stop(&self) -> Result<(), VirtioError> {
+        self.shared.stop.write(1).map_err(VirtioError::Stop)
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> MutexGuard<'_, HashMap<u32, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_id(&self) -> u32 {
+        // A guest that resets a device a thousand times a second wraps this after seven weeks; skip what
+        // stands for "stop" then.
+        loop {
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            if id != STOP && !self.slots().contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "loop_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+//! One worker or reader of the loop, and the descriptors that wake it.
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+
+use crate::virtio::device::{Turn, Worker};
+use crate::virtio::error::VirtioError;
+
+/// Why a slot is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// The driver notified this queue.
+    Queue(u16),
+    /// The descriptor with this token is ready.
+    Descriptor(u16),
+}
+
+const DESCRIPTOR: u64 = 1 << 16;
+
+impl Wake {
+    /// As an event's 64 bits of data: slot number, kind, index.
+    pub fn pack(self, slot: u32) -> u64 {
+        let wake = match self {
+            Wake::Queue(index) => u64::from(index),
+            Wake::Descriptor(token) => DESCRIPTOR | u64::from(token),
+        };
+        u64::from(slot) << 32 | wake
+    }
+
+    /// What [`Wake::pack`] packed.
+    pub fn unpack(data: u64) -> (u32, Wake) {
+        // The casts take fields of the word apart.
+        let index = data as u16;
+        let wake = if data & DESCRIPTOR == 0 { Wake::Queue(index) } else { Wake::Descriptor(index) };
+        ((data >> 32) as u32, wake)
+    }
+}
+
+/// A place in the loop.
+pub struct Slot {
+    id: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    body: Body,
+    /// Descriptors that wake the slot for good.
+    fixed: Vec<RawFd>,
+    /// Descriptors that the worker listens to at the moment.
+    listening: Vec<(RawFd, u16)>,
+}
+
+enum Body {
+    Worker { worker: Box<dyn Worker>, on_broken: Box<dyn Fn() + Send> },
+    Reader(Box<dyn FnMut() -> bool + Send>),
+    Gone,
+}
+
+impl Slot {
+    /// A slot with a device's worker; `on_broken` hears when that asks for a reset.
+    pub fn with_worker(id: u32, worker: Box<dyn Worker>, on_broken: Box<dyn Fn() + Send>) -> Arc<Slot> {
+        Slot::with_body(id, Body::Worker { worker, on_broken })
+    }
+
+    /// A slot with a callback.
+    pub fn with_reader(id: u32, ready: Box<dyn FnMut() -> bool + Send>) -> Arc<Slot> {
+        Slot::with_body(id, Body::Reader(ready))
+    }
+
+    fn with_body(id: u32, body: Body) -> Arc<Slot> {
+        Arc::new(Slot { id, state: Mutex::new(State { body, fixed: Vec::new(), listening: Vec::new() }) })
+    }
+
+    /// Registers the queues' events, edge-triggered: nobody needs to read them, which saves a system call
+    /// a notification. A queue that was notified before wakes the worker at once.
+    pub fn listen_to_queues(
+        &self,
+        epoll: &Epoll,
+        queues: impl Iterator<Item = RawFd>,
+    ) -> Result<(), VirtioError> {
+        let mut state = self.state();
+        for (index, queue) in (0..).zip(queues) {
+            let wake = Wake::Queue(index).pack(self.id);
+            add(epoll, queue, EventSet::IN | EventSet::EDGE_TRIGGERED, wake)?;
+            state.fixed.push(queue);
+        }
+        state.refresh(self.id, epoll);
+        Ok(())
+    }
+
+    /// Registers the descriptor of a reader.
+    pub fn listen_to_reader(&self, epoll: &Epoll, descriptor: RawFd) -> Result<(), VirtioError> {
+        let mut state = self.state();
+        add(epoll, descriptor, EventSet::IN, Wake::Descriptor(0).pack(self.id))?;
+        state.fixed.push(descriptor);
+        Ok(())
+    }
+
+    /// Lets the worker or reader have its turn. None when it is over: it asked for a reset, or had enough.
+    pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Option<Turn> {
+        let mut state = self.state();
+        let turn = match &mut state.body {
+            Body::Worker { worker, .. } => match wake {
+                Wake::Queue(index) => worker.queue_notified(index).ok(),
+                Wake::Descriptor(token) => worker.descriptor_ready(token).ok().map(|()| Turn::Done),
+            },
+            Body::Reader(ready) => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
+            Body::Gone => None,
+        };
+        if turn.is_some() {
+            state.refresh(self.id, epoll);
+            turn
+        } else {
+            state.end(epoll)
+        }
+    }
+
+    /// Stops listening and drops the worker or reader.
+    pub fn clear(&self, epoll: &Epoll) {
+        // The slot stays locked until the worker is dropped: who resets must not overtake who broke.
+        let mut state = self.state();
+        drop(state.clear(epoll));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Makes what is listened to equal to what the worker wants.
+    fn refresh(&mut self, id: u32, epoll: &Epoll) {
+        let Body::Worker { worker, .. } = &self.body else { return };
+        let wanted = worker.descriptors();
+        if wanted == self.listening {
+            return;
+        }
+        for (descriptor, _) in self.listening.iter().filter(|entry| !wanted.contains(entry)) {
+            remove(epoll, *descriptor);
+        }
+        // A descriptor that cannot be waited on stays silent; asking again each time would not help.
+        for (descriptor, token) in wanted.iter().filter(|entry| !self.listening.contains(entry)) {
+            let _ = add(epoll, *descriptor, EventSet::IN, Wake::Descriptor(*token).pack(id));
+        }
+        self.listening = wanted;
+    }
+
+    /// Drops the worker or reader and tells who needs to know.
+    fn end(&mut self, epoll: &Epoll) -> Option<Turn> {
+        if let Body::Worker { worker, on_broken } = self.clear(epoll) {
+            drop(worker);
+            on_broken();
+        }
+        None
+    }
+
+    /// Stops listening; what was in the slot is the caller's.
+    fn clear(&mut self, epoll: &Epoll) -> Body {
+        let listening = self.listening.drain(..).map(|(descriptor, _)| descriptor);
+        for descriptor in listening.chain(self.fixed.drain(..)) {
+            remove(epoll, descriptor);
+        }
+        std::mem::replace(&mut self.body, Body::Gone)
+    }
+}
+
+fn add(epoll: &Epoll, descriptor: RawFd, events: EventSet, data: u64) -> Result<(), VirtioError> {
+    epoll
+        .ctl(ControlOperation::Add, descriptor, EpollEvent::new(events, data))
+        .map_err(|source| VirtioError::Listen { descriptor, source })
+}
+
+/// Fails only for a descriptor that is closed already, and then the kernel has forgotten it.
+fn remove(epoll: &Epoll, descriptor: RawFd) {
+    let _ = epoll.ctl(ControlOperation::Delete, descriptor, EpollEvent::default());
+}
