@@ -1,5 +1,6 @@
 //! What people run: `cargo xtask lab | build | check | bench`. One file (or folder) a task.
 
+mod build;
 mod cpio;
 mod host;
 mod kernel;
@@ -22,6 +23,8 @@ struct Cli {
 enum Task {
     /// Run a command as root where `/dev/kvm` boots stock guests.
     Lab(lab::LabArgs),
+    /// Build everything that people run into `target/bulkhead`.
+    Build(build::BuildArgs),
     /// The first process of a lab machine.
     #[command(hide = true)]
     LabAgent,
@@ -33,6 +36,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Lab(args) => lab::run(&args),
+        Task::Build(args) => build::run(&args),
         Task::LabAgent => lab::agent(),
         Task::LabPlace(args) => lab::place(&args),
     };

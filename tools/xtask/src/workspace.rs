@@ -18,7 +18,6 @@ pub fn product_dir() -> Result<PathBuf> {
     Ok(root()?.join("target/bulkhead"))
 }
 
-#[allow(dead_code, reason = "the build task is about to use it")]
 /// Cargo's folder for intermediates: `$CARGO_TARGET_DIR` or `target`.
 pub fn target_dir() -> Result<PathBuf> {
     match env::var_os("CARGO_TARGET_DIR") {

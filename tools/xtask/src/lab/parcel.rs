@@ -56,7 +56,11 @@ pub fn write(file: &File, job: &Job, carry: &[PathBuf]) -> Result<()> {
     let product = workspace::product_dir()?;
     if product.is_dir() {
         for entry in fs::read_dir(&product).with_context(|| format!("Cannot list {}", product.display()))? {
-            add(&mut tar, &entry?.path())?;
+            let entry = entry?;
+            // Hidden: not finished.
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                add(&mut tar, &entry.path())?;
+            }
         }
     }
     for path in carry {
