@@ -1,1 +1,43 @@
-//! Tests.
+use virtio_drivers::device::rng::VirtIORng;
+
+use crate::virtio::driver::{ArenaHal, Buffer, Hostile, Machine, NEXT, WRITE};
+use crate::virtio::features::COMMON;
+use crate::virtio::rng::RngDevice;
+
+#[test]
+fn a_strangers_driver_gets_random_bytes() {
+    let machine = Machine::new();
+    let mut rng = VirtIORng::<ArenaHal, _>::new(machine.window(RngDevice::new("rng"))).unwrap();
+    let (mut first, mut second) = ([0; 64], [0; 64]);
+    assert_eq!(rng.request_entropy(&mut first).unwrap(), 64);
+    assert_eq!(rng.request_entropy(&mut second).unwrap(), 64);
+    assert_ne!(first, [0; 64]);
+    assert_ne!(first, second);
+}
+
+#[test]
+fn requests_are_bounded_and_odd_ones_harmless() {
+    let machine = Machine::new();
+    let mut driver = Hostile::new(&machine, RngDevice::new("rng"));
+    driver.start(COMMON, 8);
+    // 512 KiB in one request: 64 KiB is given.
+    driver.describe(0, 0, &[Buffer(0x4_0000, 512 * 1024, WRITE, 0)]);
+    driver.offer(0, 0);
+    assert_eq!(driver.wait_used(0, 1), (0, 64 * 1024));
+    // Nothing to write to.
+    driver.describe(0, 1, &[Buffer(0x4_0000, 16, NEXT, 2), Buffer(0x4_0000, 0, WRITE, 0)]);
+    driver.offer(0, 1);
+    assert_eq!(driver.wait_used(0, 2), (1, 0));
+    // Not a multiple of anything, in pieces.
+    driver.describe(0, 1, &[Buffer(0x4_0000, 1, WRITE | NEXT, 2), Buffer(0x4_1000, 1500, WRITE, 0)]);
+    driver.offer(0, 1);
+    assert_eq!(driver.wait_used(0, 3), (1, 1501));
+    // u32::MAX bytes, far beyond memory: the first 64 KiB lie in it.
+    driver.describe(0, 0, &[Buffer(0x4_0000, u32::MAX, WRITE, 0)]);
+    driver.offer(0, 0);
+    assert_eq!(driver.wait_used(0, 4), (0, 64 * 1024));
+    // Into the hole.
+    driver.describe(0, 0, &[Buffer((1 << 20) - 1, 2, WRITE, 0)]);
+    driver.offer(0, 0);
+    driver.wait_broken();
+}
