@@ -1,6 +1,7 @@
 //! What people run: `cargo xtask lab | build | check | bench`. One file (or folder) a task.
 
 mod build;
+mod check;
 mod cpio;
 mod host;
 mod kernel;
@@ -25,6 +26,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Build everything that people run into `target/bulkhead`.
     Build(build::BuildArgs),
+    /// Hold the rules of the house that a program can hold.
+    Check,
     /// The first process of a lab machine.
     #[command(hide = true)]
     LabAgent,
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Lab(args) => lab::run(&args),
         Task::Build(args) => build::run(&args),
+        Task::Check => check::run(),
         Task::LabAgent => lab::agent(),
         Task::LabPlace(args) => lab::place(&args),
     };

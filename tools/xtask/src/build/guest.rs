@@ -14,6 +14,9 @@ use crate::{host, workspace};
 /// What `bulkhead-image kernel` writes.
 const FILES: [&str; 3] = ["vmlinux", "initramfs", "kernel.json"];
 
+/// The programs that go into it or make it.
+pub const NEEDS: [&str; 2] = ["bulkhead-initd", "bulkhead-image"];
+
 /// Puts kernel and initramfs into `product`, which holds initd and the image builder.
 pub fn build(product: &Path) -> Result<()> {
     let deb = KernelPackage::newest()?.fetch()?;

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
     let built = compile(&programs, Some(TRIPLE))?;
     for program in programs {
         let placed = found(&built, program).and_then(|file| sealed::place(file, &product.join(program)));
-        failures.extend(placed.err());
+        failures.extend(placed.err().map(|error| (program, error)));
     }
 
     let programs: &[&str] =
@@ -47,16 +47,16 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
     for program in programs {
         let placed = found(&built, program)
             .and_then(|file| replace(&product.join(program), |to| fs::copy(file, to).map(drop)));
-        failures.extend(placed.err());
+        failures.extend(placed.err().map(|error| (*program, error)));
     }
 
-    if failures.is_empty() {
-        failures.extend(guest::build(&product).err());
+    if failures.iter().any(|(program, _)| guest::NEEDS.contains(program)) {
+        failures.push(("initramfs", anyhow!("not made, since it needs what failed")));
     } else {
-        eprintln!("xtask: kernel and initramfs are not made, since they need what failed");
+        failures.extend(guest::build(&product).err().map(|error| ("initramfs", error)));
     }
-    for failure in &failures {
-        eprintln!("xtask: {failure:#}");
+    for (name, failure) in &failures {
+        eprintln!("xtask: {name}: {failure:#}");
     }
     show(&product)?;
     Ok(u8::from(!failures.is_empty()))
@@ -112,7 +112,7 @@ fn programs(messages: &[u8]) -> Vec<Built> {
 
 fn found<'a>(built: &'a [Built], program: &str) -> Result<&'a Path> {
     let program_built = built.iter().find(|built| built.name == program).map(|built| built.file.as_path());
-    program_built.with_context(|| format!("{program} was not built; cargo says why above"))
+    program_built.with_context(|| format!("{program} was not built: cargo says why above"))
 }
 
 /// Puts a new file in the place of an old one, which may be running.
