@@ -6,9 +6,12 @@
 
 pub mod cpio;
 pub mod kernel;
+pub mod limits;
+pub mod oci;
 pub mod output;
 pub mod runtime_spec;
 pub mod source;
+pub mod tree;
 
 pub use runtime_spec::{RuntimeOptions, RuntimeSpecError, runtime_spec};
 pub use source::{Source, SourceError};

@@ -1,0 +1,37 @@
+//! How much of an image is taken. Everything that is read from one counts against a limit.
+
+/// The limits. The defaults are far above any image that is meant well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Layers of one image.
+    pub layers: usize,
+    /// Entries in all layers together, and inodes of the root. Each costs about 250 bytes of memory.
+    pub entries: u64,
+    /// Components of a path.
+    pub depth: usize,
+    /// Bytes of a whole path.
+    pub path: usize,
+    /// Bytes of all names, link targets and extended attributes together; they are kept in memory.
+    pub memory: u64,
+    /// Bytes of one index, manifest or configuration.
+    pub document: u64,
+    /// Bytes of all uncompressed layers together, and of all files' data.
+    pub data: u64,
+    /// Bytes of one file with its holes, and of the built file system.
+    pub size: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            layers: 500,
+            entries: 1_000_000,
+            depth: 1024,
+            path: 4096,
+            memory: 128 << 20,
+            document: 4 << 20,
+            data: 128 << 30,
+            size: 8 << 40,
+        }
+    }
+}

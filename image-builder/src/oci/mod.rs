@@ -1,0 +1,3 @@
+//! Container images: documents, layouts, archives, layers.
+
+pub mod layer;
