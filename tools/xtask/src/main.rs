@@ -1,5 +1,6 @@
 //! What people run: `cargo xtask lab | build | check | bench`. One file (or folder) a task.
 
+mod bench;
 mod build;
 mod check;
 mod cpio;
@@ -28,6 +29,11 @@ enum Task {
     Build(build::BuildArgs),
     /// Hold the rules of the house that a program can hold.
     Check,
+    /// Measure on the lab's instruction clock.
+    Bench(bench::BenchArgs),
+    /// The half of a bench inside the lab.
+    #[command(hide = true)]
+    BenchInside,
     /// The first process of a lab machine.
     #[command(hide = true)]
     LabAgent,
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         Task::Lab(args) => lab::run(&args),
         Task::Build(args) => build::run(&args),
         Task::Check => check::run(),
+        Task::Bench(args) => bench::run(&args),
+        Task::BenchInside => bench::inside(),
         Task::LabAgent => lab::agent(),
         Task::LabPlace(args) => lab::place(&args),
     };

@@ -21,6 +21,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 pub use agent::run as agent;
+pub use parcel::{AGENT, OUT, PLACE};
 pub use place::{PlaceArgs, inside as place};
 
 /// The exit status that says the time was up, as `timeout` of coreutils has it.
