@@ -1,1 +1,51 @@
-fn main() {}
+//! `bulkhead-vmm`: one process, one microVM. KVM below, Firecracker's API above.
+
+mod arch;
+mod arguments;
+mod boot;
+mod bus;
+mod config;
+mod drive;
+mod exit_record;
+mod kvm;
+mod legacy;
+mod machine;
+mod memory;
+mod net;
+mod process;
+mod vcpu;
+mod virtio;
+
+use std::process::ExitCode;
+
+use self::arguments::Command;
+
+fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(arguments)) => process::run(&arguments),
+        Ok(Command::Help) => {
+            println!("{}", arguments::HELP);
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            println!("Bulkhead VMM v{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            ExitCode::from(process::BAD_ARGUMENTS)
+        }
+    }
+}
+
+/// An error and its causes in one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence.push_str(": ");
+        sentence.push_str(&error.to_string());
+        cause = error.source();
+    }
+    sentence
+}

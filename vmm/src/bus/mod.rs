@@ -3,6 +3,10 @@
 //! A device returns what should happen to the machine as an [`Effect`]; it never does it. The vCPU's run
 //! loop carries it out.
 
+mod dispatch;
+
+pub use self::dispatch::{Bus, RangeTaken, SharedDevice};
+
 /// What an access to a device asks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {

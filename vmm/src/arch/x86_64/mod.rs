@@ -1,0 +1,5 @@
+//! x86-64: what a vCPU shows and how it starts. The only place that knows the processor.
+
+pub mod cpuid;
+pub mod msr;
+pub mod registers;

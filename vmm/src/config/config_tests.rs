@@ -1,0 +1,142 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn whole() -> Value {
+    json!({
+        "boot-source": {"kernel_image_path": "/k", "boot_args": "console=ttyS0", "initrd_path": "/i"},
+        "drives": [{"drive_id": "root", "path_on_host": "/d", "is_root_device": true,
+                    "partuuid": null, "is_read_only": false, "cache_type": "Unsafe",
+                    "io_engine": "Sync", "rate_limiter": null, "socket": null}],
+        "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024, "smt": false,
+                           "track_dirty_pages": false, "huge_pages": "None", "cpu_template": "None"},
+        "cpu-config": null, "balloon": null, "mmds-config": null, "logger": null, "metrics": null,
+        "network-interfaces": [{"iface_id": "eth0", "guest_mac": "06:00:AC:10:00:02", "host_dev_name": "tap0"}],
+        "vsock": {"guest_cid": 3, "uds_path": "/s"},
+        "entropy": null, "pmem": [], "memory-hotplug": null
+    })
+}
+
+fn parse(value: Value) -> Result<MachineSpec, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, &value).unwrap();
+    MachineSpec::from_file(file.path()).map_err(|error| match error {
+        ConfigError::Parse(_, source) => source.to_string(),
+        other => other.to_string(),
+    })
+}
+
+#[test]
+fn firecrackers_own_example_is_taken() {
+    let spec = parse(whole()).unwrap();
+    assert_eq!(spec.machine_config.vcpu_count, 2);
+    assert_eq!(spec.network_interfaces[0].mac(), [6, 0, 0xac, 0x10, 0, 2]);
+    assert_eq!(spec.drives[0].is_read_only, Some(false));
+}
+
+#[test]
+fn an_unknown_field_is_named_at_every_depth() {
+    for section in ["boot-source", "machine-config", "vsock"] {
+        let mut value = whole();
+        value[section]["colour"] = json!("red");
+        assert!(parse(value).unwrap_err().contains("unknown field `colour`"), "{section}");
+    }
+    for section in ["drives", "network-interfaces"] {
+        let mut value = whole();
+        value[section][0]["colour"] = json!("red");
+        assert!(parse(value).unwrap_err().contains("unknown field `colour`"), "{section}");
+    }
+    let mut value = whole();
+    value["colour"] = json!("red");
+    assert!(parse(value).unwrap_err().contains("unknown field `colour`"));
+}
+
+#[test]
+fn what_is_not_supported_yet_is_refused_by_name() {
+    let cases = [
+        ("/balloon", json!({"amount_mib": 1}), "balloon"),
+        ("/drives/0/rate_limiter", json!({}), "rate_limiter"),
+        ("/drives/0/socket", json!("/x"), "socket"),
+        ("/network-interfaces/0/mtu", json!(9000), "mtu"),
+        ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
+        ("/machine-config/huge_pages", json!("2M"), "huge_pages"),
+        ("/boot-source/key", json!("/key"), "boot-source.key"),
+    ];
+    for (pointer, value, name) in cases {
+        let mut whole = whole();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        whole.pointer_mut(parent).unwrap()[field] = value;
+        let message = parse(whole).unwrap_err();
+        assert!(message.contains(name) && message.contains("not supported yet"), "{message}");
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    let cases = [
+        ("/machine-config/vcpu_count", json!(0), "vcpu_count is 0"),
+        ("/machine-config/vcpu_count", json!(33), "vcpu_count is 33"),
+        ("/machine-config/vcpu_count", json!(256), "expected u8"),
+        ("/machine-config/mem_size_mib", json!(0), "mem_size_mib is 0"),
+        ("/machine-config/mem_size_mib", json!(u64::MAX), "mem_size_mib is 18446744073709551615"),
+        ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
+        ("/drives/0/drive_id", json!("../x"), "id has 1 to 64"),
+        ("/drives/0/partuuid", json!("x y"), "partuuid"),
+        ("/drives/0/path_on_host", json!(null), "path_on_host is missing"),
+        ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00"), "not a MAC address"),
+        ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00:+2"), "not a MAC address"),
+        ("/network-interfaces/0/host_dev_name", json!("a/b"), "not an interface's name"),
+        ("/boot-source/kernel_image_path", json!(null), "kernel_image_path is missing"),
+        ("/boot-source/appliance", json!("/a"), "exclude each other"),
+    ];
+    for (pointer, value, expected) in cases {
+        let mut whole = whole();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        whole.pointer_mut(parent).unwrap()[field] = value;
+        let message = parse(whole).unwrap_err();
+        assert!(message.contains(expected), "{pointer}: {message}");
+    }
+}
+
+#[test]
+fn ids_and_root_devices_are_unique() {
+    let mut value = whole();
+    value["drives"][1] = value["drives"][0].clone();
+    assert!(parse(value.clone()).unwrap_err().contains("another one with this id"));
+    value["drives"][1]["drive_id"] = json!("second");
+    assert!(parse(value).unwrap_err().contains("another root device"));
+}
+
+#[test]
+fn a_drive_put_twice_replaces_itself() {
+    let mut spec = parse(whole()).unwrap();
+    let mut drive = spec.drives[0].clone();
+    drive.is_read_only = Some(true);
+    spec.set_drive(drive).unwrap();
+    assert_eq!((spec.drives.len(), spec.drives[0].is_read_only), (1, Some(true)));
+}
+
+#[test]
+fn what_is_written_can_be_read_again() {
+    let spec = parse(whole()).unwrap();
+    let again: MachineSpec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
+    assert_eq!(spec, again);
+}
+
+#[test]
+fn a_file_that_is_too_large_or_missing_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![b' '; MAX_FILE as usize + 1]).unwrap();
+    assert!(matches!(MachineSpec::from_file(file.path()), Err(ConfigError::TooLarge(_))));
+    let message = MachineSpec::from_file(Path::new("/nonexistent.json")).unwrap_err().to_string();
+    assert_eq!(message, "Cannot read configuration file /nonexistent.json");
+}
+
+#[test]
+fn a_mac_made_from_an_id_is_local_and_stable() {
+    let mut value = whole();
+    value["network-interfaces"][0]["guest_mac"] = json!(null);
+    let interface = &parse(value).unwrap().network_interfaces[0];
+    assert_eq!(interface.mac()[0] & 3, 2);
+    assert_eq!(interface.mac(), interface.clone().mac());
+}

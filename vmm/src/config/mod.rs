@@ -1,0 +1,237 @@
+//! What a user asks for: Firecracker's configuration, as a file and piece by piece over its API.
+//!
+//! Unknown fields are errors. A field that Firecracker has and this VMM has not yet is refused with a
+//! sentence that says so, never taken and forgotten.
+
+mod boot_source;
+mod drive;
+mod machine;
+mod network;
+mod not_yet;
+mod observation;
+mod vsock;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::boot_source::BootSource;
+pub use self::drive::{CacheType, Drive};
+pub use self::machine::MachineConfig;
+pub use self::network::NetworkInterface;
+pub use self::not_yet::NotYet;
+pub use self::observation::{Logger, Metrics};
+pub use self::vsock::{Entropy, Vsock};
+
+/// The largest configuration file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file does not open or read.
+    #[error("Cannot read configuration file {0}")]
+    Read(PathBuf, #[source] io::Error),
+    /// The file is too large.
+    #[error("Configuration file {0} has more than {MAX_FILE} bytes")]
+    TooLarge(PathBuf),
+    /// The file is not what it should be.
+    #[error("Cannot use configuration file {0}")]
+    Parse(PathBuf, #[source] serde_json::Error),
+    /// A section is refused.
+    #[error("Invalid {section}: {message}")]
+    Invalid {
+        /// Which section, and which of several.
+        section: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Firecracker has it, this VMM has not.
+    #[error("{0} is not supported yet by this VMM")]
+    NotYet(String),
+}
+
+impl ConfigError {
+    fn invalid(section: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { section: section.into(), message: message.into() }
+    }
+}
+
+/// A whole machine as it was asked for; Firecracker's `FullVmConfiguration`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MachineSpec {
+    /// What boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_source: Option<BootSource>,
+    /// Block devices; the root device comes first in the machine.
+    #[serde(default)]
+    pub drives: Vec<Drive>,
+    /// Processors and memory.
+    #[serde(default)]
+    pub machine_config: MachineConfig,
+    /// Network devices.
+    #[serde(default)]
+    pub network_interfaces: Vec<NetworkInterface>,
+    /// The socket device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<Vsock>,
+    /// The entropy device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<Entropy>,
+    /// Where messages go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logger: Option<Logger>,
+    /// Where figures go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    #[serde(default, skip_serializing)]
+    balloon: Option<NotYet>,
+    #[serde(default, skip_serializing)]
+    cpu_config: Option<NotYet>,
+    #[serde(default, skip_serializing)]
+    memory_hotplug: Option<NotYet>,
+    #[serde(default, skip_serializing)]
+    mmds_config: Option<NotYet>,
+    #[serde(default, skip_serializing)]
+    pmem: Option<NotYet>,
+    #[serde(default, skip_serializing)]
+    serial: Option<NotYet>,
+}
+
+impl MachineSpec {
+    /// Reads and checks a configuration file.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let unread = |error| ConfigError::Read(path.to_owned(), error);
+        let mut text = Vec::new();
+        let file = File::open(path).map_err(unread)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(unread)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(ConfigError::TooLarge(path.to_owned()));
+        }
+        let spec: Self =
+            serde_json::from_slice(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Checks every section, and the sections against each other.
+    fn check(&self) -> Result<(), ConfigError> {
+        let not_yet = [
+            ("balloon", &self.balloon),
+            ("cpu-config", &self.cpu_config),
+            ("memory-hotplug", &self.memory_hotplug),
+            ("mmds-config", &self.mmds_config),
+            ("pmem", &self.pmem),
+            ("serial", &self.serial),
+        ];
+        not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
+        if self.boot_source.is_none() {
+            return Err(ConfigError::invalid("configuration", "boot-source is missing"));
+        }
+        // Each section goes in as over the API, so that both ways check the same.
+        let mut checked = Self::default();
+        self.boot_source.iter().cloned().try_for_each(|section| checked.set_boot_source(section))?;
+        checked.set_machine_config(self.machine_config.clone())?;
+        for drive in &self.drives {
+            unique("drive", &drive.drive_id, checked.drives.iter().map(|other| &other.drive_id))?;
+            checked.set_drive(drive.clone())?;
+        }
+        for interface in &self.network_interfaces {
+            let ids = checked.network_interfaces.iter().map(|other| &other.iface_id);
+            unique("network interface", &interface.iface_id, ids)?;
+            checked.set_network_interface(interface.clone())?;
+        }
+        self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
+        self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))
+    }
+
+    /// Takes another boot source.
+    pub fn set_boot_source(&mut self, source: BootSource) -> Result<(), ConfigError> {
+        source.check()?;
+        self.boot_source = Some(source);
+        Ok(())
+    }
+
+    /// Takes other processors and memory.
+    pub fn set_machine_config(&mut self, config: MachineConfig) -> Result<(), ConfigError> {
+        config.check()?;
+        self.machine_config = config;
+        Ok(())
+    }
+
+    /// Takes a drive, in the place of the one with its id.
+    pub fn set_drive(&mut self, drive: Drive) -> Result<(), ConfigError> {
+        drive.check()?;
+        let others = || self.drives.iter().filter(|other| other.drive_id != drive.drive_id);
+        if drive.is_root_device && others().any(|other| other.is_root_device) {
+            let section = format!("drive {}", drive.drive_id);
+            return Err(ConfigError::invalid(section, "there is another root device"));
+        }
+        replace(&mut self.drives, drive, |drive| &drive.drive_id);
+        Ok(())
+    }
+
+    /// Takes a network interface, in the place of the one with its id.
+    pub fn set_network_interface(&mut self, interface: NetworkInterface) -> Result<(), ConfigError> {
+        interface.check()?;
+        let others = || self.network_interfaces.iter().filter(|other| other.iface_id != interface.iface_id);
+        let section = || format!("network interface {}", interface.iface_id);
+        if interface.guest_mac.is_some() && others().any(|other| other.guest_mac == interface.guest_mac) {
+            return Err(ConfigError::invalid(section(), "its MAC address is another interface's"));
+        }
+        if others().any(|other| other.host_dev_name == interface.host_dev_name) {
+            return Err(ConfigError::invalid(section(), "its tap is another interface's"));
+        }
+        replace(&mut self.network_interfaces, interface, |interface| &interface.iface_id);
+        Ok(())
+    }
+
+    /// Takes another socket device.
+    pub fn set_vsock(&mut self, vsock: Vsock) -> Result<(), ConfigError> {
+        vsock.check()?;
+        self.vsock = Some(vsock);
+        Ok(())
+    }
+
+    /// Takes another entropy device.
+    pub fn set_entropy(&mut self, entropy: Entropy) -> Result<(), ConfigError> {
+        entropy.check()?;
+        self.entropy = Some(entropy);
+        Ok(())
+    }
+}
+
+fn replace<T>(list: &mut Vec<T>, item: T, id: impl Fn(&T) -> &String) {
+    match list.iter_mut().find(|other| id(other) == id(&item)) {
+        Some(other) => *other = item,
+        None => list.push(item),
+    }
+}
+
+fn unique<'a>(
+    kind: &str,
+    id: &'a String,
+    mut others: impl Iterator<Item = &'a String>,
+) -> Result<(), ConfigError> {
+    if others.any(|other| other == id) {
+        return Err(ConfigError::invalid(format!("{kind} {id}"), "there is another one with this id"));
+    }
+    Ok(())
+}
+
+/// An id names a device in messages, in the guest and in paths of the API.
+fn check_id(kind: &str, id: &str) -> Result<(), ConfigError> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(fine) {
+        let message = "an id has 1 to 64 letters, digits, '_' or '-'";
+        return Err(ConfigError::invalid(format!("{kind} {id:?}"), message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

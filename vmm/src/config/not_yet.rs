@@ -1,0 +1,27 @@
+//! Fields that Firecracker has and this VMM has not yet.
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// Any value: it is read only to be refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NotYet(serde_json::Value);
+
+/// Refuses a field that is there. `null` and an empty list ask for nothing.
+pub(super) fn refuse(name: &str, value: Option<&NotYet>) -> Result<(), ConfigError> {
+    match value {
+        Some(NotYet(value)) if !value.is_null() && value != &serde_json::json!([]) => {
+            Err(ConfigError::NotYet(name.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl NotYet {
+    /// The value that is a word.
+    pub(super) fn word(word: &str) -> Self {
+        Self(word.into())
+    }
+}

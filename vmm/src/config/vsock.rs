@@ -1,0 +1,44 @@
+//! `vsock` and `entropy`: devices of which a machine has one.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, NotYet, not_yet};
+
+/// A socket device behind Unix sockets of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vsock {
+    /// The guest's context id, at least 3.
+    pub guest_cid: u32,
+    /// The socket that the host connects to; `PATH_PORT` is where the guest's connections go.
+    pub uds_path: PathBuf,
+    /// Firecracker has deprecated it; taken and of no effect.
+    #[serde(default, skip_serializing)]
+    vsock_id: Option<String>,
+}
+
+impl Vsock {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.guest_cid < 3 || self.guest_cid == u32::MAX {
+            let message = format!("guest_cid is {}, not 3 to 4294967294", self.guest_cid);
+            return Err(ConfigError::invalid("vsock", message));
+        }
+        Ok(())
+    }
+}
+
+/// A source of random bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entropy {
+    #[serde(default, skip_serializing)]
+    rate_limiter: Option<NotYet>,
+}
+
+impl Entropy {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        not_yet::refuse("entropy.rate_limiter", self.rate_limiter.as_ref())
+    }
+}

@@ -1,0 +1,90 @@
+//! One virtual processor.
+#![allow(unsafe_code, reason = "hands out the address of a byte in kvm_run")]
+
+use kvm_bindings::{CpuId, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
+use kvm_ioctls::VcpuFd;
+
+use super::{Exit, Kicker, KvmError};
+
+/// One virtual processor. It runs on whatever thread calls [`Vcpu::run`], and always on that one.
+pub struct Vcpu {
+    fd: VcpuFd,
+    index: u8,
+    kicker: Kicker,
+}
+
+impl Vcpu {
+    pub(super) fn new(mut fd: VcpuFd, index: u8) -> Self {
+        let byte: *mut u8 = &raw mut fd.get_kvm_run().immediate_exit;
+        // SAFETY: The byte lies in the mapping that `fd` owns; `drop` forgets it before the fields go.
+        let kicker = unsafe { Kicker::new(byte) };
+        Self { fd, index, kicker }
+    }
+
+    /// The number of this vCPU; also its APIC id.
+    pub fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// A way to get this vCPU out of its guest from another thread.
+    pub fn kicker(&self) -> Kicker {
+        self.kicker.clone()
+    }
+
+    /// Enters the guest until it leaves for a reason.
+    pub fn run(&mut self) -> Result<Exit<'_>, KvmError> {
+        match self.fd.run() {
+            Ok(exit) => Ok(exit.into()),
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Ok(Exit::Interrupted),
+            Err(source) => Err(KvmError::Vcpu { operation: "run", index: self.index, source }),
+        }
+    }
+
+    /// Sets what the CPUID instruction shows.
+    pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<(), KvmError> {
+        self.fd.set_cpuid2(cpuid).map_err(self.failed("set the CPUID of"))
+    }
+
+    /// Sets model-specific registers.
+    pub fn set_msrs(&self, values: &[(u32, u64)]) -> Result<(), KvmError> {
+        let entries: Vec<_> =
+            values.iter().map(|&(index, data)| kvm_msr_entry { index, data, ..Default::default() }).collect();
+        let msrs = Msrs::from_entries(&entries).map_err(|_| KvmError::Table("MSRs"))?;
+        let set = self.fd.set_msrs(&msrs).map_err(self.failed("set the MSRs of"))?;
+        if set == entries.len() {
+            return Ok(());
+        }
+        Err(self.failed("set every MSR of")(kvm_ioctls::Error::new(libc::EINVAL)))
+    }
+
+    /// Sets the general registers.
+    pub fn set_registers(&self, registers: &kvm_regs) -> Result<(), KvmError> {
+        self.fd.set_regs(registers).map_err(self.failed("set the registers of"))
+    }
+
+    /// The general registers.
+    pub fn registers(&self) -> Result<kvm_regs, KvmError> {
+        self.fd.get_regs().map_err(self.failed("read the registers of"))
+    }
+
+    /// The segment and control registers.
+    pub fn special_registers(&self) -> Result<kvm_sregs, KvmError> {
+        self.fd.get_sregs().map_err(self.failed("read the special registers of"))
+    }
+
+    /// Sets the segment and control registers.
+    pub fn set_special_registers(&self, registers: &kvm_sregs) -> Result<(), KvmError> {
+        self.fd.set_sregs(registers).map_err(self.failed("set the special registers of"))
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> KvmError {
+        let index = self.index;
+        move |source| KvmError::Vcpu { operation, index, source }
+    }
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        self.kicker.forget();
+    }
+}

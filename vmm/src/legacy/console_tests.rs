@@ -1,0 +1,63 @@
+use std::fs::File;
+use std::io::Read;
+
+use super::*;
+
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = io::pipe().unwrap();
+    (File::from(OwnedFd::from(reader)), writer.into())
+}
+
+#[test]
+fn a_line_is_written_when_it_ends() {
+    let (mut reader, writer) = pipe();
+    let mut console = Console::to(writer);
+    for byte in b"one\ntwo" {
+        console.write_all(&[*byte]).unwrap();
+    }
+    let mut seen = [0; 16];
+    assert_eq!(reader.read(&mut seen).unwrap(), 4);
+    console.flush_partial();
+    assert_eq!(reader.read(&mut seen).unwrap(), 3);
+    assert_eq!(console.tail(), "one\ntwo");
+}
+
+#[test]
+fn a_reader_that_does_not_read_costs_bounded_memory_and_no_time() {
+    let (_reader, writer) = pipe();
+    let mut console = Console::to(writer);
+    let line = [b'x'; 1023];
+    for _ in 0..1024 {
+        console.write_all(&line).unwrap();
+        console.write_all(b"\n").unwrap();
+    }
+    assert!(console.pending.len() <= PENDING);
+    assert!(console.dropped > 0);
+    assert_eq!(console.tail().len(), TAIL);
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    let (reader, writer) = pipe();
+    drop(reader);
+    let mut console = Console::to(writer);
+    console.write_all(b"hello\n").unwrap();
+    assert!(console.out.is_none());
+}
+
+#[test]
+fn a_file_gets_four_mebibytes_and_a_note() {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut console = Console::to(file.try_clone().unwrap().into());
+    let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
+    for _ in 0..5000 {
+        console.write_all(&line).unwrap();
+    }
+    console.finish();
+    let length = file.metadata().unwrap().len();
+    assert!((FILE_LIMIT..FILE_LIMIT + 100).contains(&length), "{length}");
+    let mut text = String::new();
+    std::io::Seek::rewind(&mut file).unwrap();
+    file.read_to_string(&mut text).unwrap();
+    assert!(text.contains("further output is dropped"));
+}

@@ -1,0 +1,7 @@
+//! The few devices of a PC that a kernel expects at fixed ports, and the exit device.
+
+pub mod console;
+pub mod exit_device;
+pub mod keyboard;
+pub mod power;
+pub mod serial;

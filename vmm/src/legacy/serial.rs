@@ -1,0 +1,155 @@
+//! The serial port COM1: a 16550A in front of the console.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vm_superio::Trigger;
+use vm_superio::serial::{NoEvents, Serial};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::console::Console;
+use crate::bus::{BusDevice, Effect};
+
+/// The first port.
+pub const PORT: u16 = 0x3f8;
+/// How many ports it has.
+pub const PORTS: u64 = 8;
+/// Its interrupt line.
+pub const LINE: u32 = 4;
+
+/// The interrupt enable register: Linux writes it when a transmission is over.
+const INTERRUPT_ENABLE: u64 = 1;
+/// Size of the receiver's FIFO in `vm_superio`.
+const FIFO: usize = 64;
+
+/// Raises the interrupt line.
+struct Line(EventFd);
+
+impl Trigger for Line {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        self.0.write(1)
+    }
+}
+
+/// COM1. What the guest writes goes to a [`Console`]; what [`SerialPort::receive`] takes waits in the
+/// 64-byte FIFO until the guest reads it.
+pub struct SerialPort {
+    uart: Serial<Line, NoEvents, Console>,
+    /// Called once when the FIFO has room again.
+    on_room: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl SerialPort {
+    /// `interrupt` is signalled to raise [`LINE`].
+    pub fn new(interrupt: EventFd, console: Console) -> Self {
+        Self { uart: Serial::new(Line(interrupt), console), on_room: None }
+    }
+
+    /// Where the guest's output goes.
+    pub fn console(&mut self) -> &mut Console {
+        self.uart.writer_mut()
+    }
+
+    /// How many bytes of input fit now.
+    pub fn room(&self) -> usize {
+        self.uart.fifo_capacity()
+    }
+
+    /// Hands input to the guest, as much as fits; tells how many bytes.
+    pub fn receive(&mut self, input: &[u8]) -> usize {
+        self.uart.enqueue_raw_bytes(input).unwrap_or(0)
+    }
+
+    /// Calls `resume`, on a vCPU's thread and with this port locked, when the guest has read everything.
+    pub fn when_empty(&mut self, resume: Box<dyn FnOnce() + Send>) {
+        self.on_room = Some(resume);
+    }
+}
+
+/// Locks the port; a thread that panicked with the lock held has left it usable.
+pub fn lock(port: &Mutex<SerialPort>) -> MutexGuard<'_, SerialPort> {
+    port.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl BusDevice for SerialPort {
+    fn read(&mut self, offset: u64, data: &mut [u8]) {
+        if let (Ok(offset), [value]) = (u8::try_from(offset), data) {
+            *value = self.uart.read(offset);
+            if offset == 0
+                && self.uart.fifo_capacity() == FIFO
+                && let Some(resume) = self.on_room.take()
+            {
+                resume();
+            }
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
+        if let (Ok(register), &[value]) = (u8::try_from(offset), data) {
+            // The console never fails; an interrupt that cannot be signalled is one that is pending.
+            let _ = self.uart.write(register, value);
+            if offset == INTERRUPT_ENABLE {
+                self.console().flush_partial();
+            }
+        }
+        Effect::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port() -> SerialPort {
+        SerialPort::new(EventFd::new(libc::EFD_NONBLOCK).unwrap(), Console::to_nowhere())
+    }
+
+    #[test]
+    fn input_beyond_the_fifo_is_refused() {
+        let mut port = port();
+        assert_eq!(port.receive(&[b'x'; 1000]), 64);
+        assert_eq!(port.receive(&[b'y'; 1]), 0);
+        let mut data = [0];
+        port.read(0, &mut data);
+        assert_eq!(data, [b'x']);
+        assert_eq!(port.receive(&[b'y'; 10]), 1);
+    }
+
+    #[test]
+    fn output_reaches_the_console() {
+        let mut port = port();
+        for byte in b"hello\n" {
+            assert_eq!(port.write(0, &[*byte]), Effect::None);
+        }
+        assert_eq!(port.console().tail(), "hello\n");
+    }
+
+    #[test]
+    fn every_width_at_every_register_is_harmless() {
+        let mut port = port();
+        for offset in 0..PORTS {
+            for width in [1, 2, 4, 8] {
+                let mut data = vec![0xff; width];
+                port.read(offset, &mut data);
+                assert_eq!(port.write(offset, &data), Effect::None);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_room_is_told_once_when_the_fifo_is_empty() {
+        let mut port = port();
+        let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let seen = calls.clone();
+        port.receive(b"ab");
+        port.when_empty(Box::new(move || {
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }));
+        for (read, expected) in [(1, 0), (2, 1), (3, 1)] {
+            port.read(0, &mut [0]);
+            assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), expected, "read {read}");
+        }
+    }
+}

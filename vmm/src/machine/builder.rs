@@ -1,0 +1,173 @@
+//! From a specification to a machine, and from a machine to its end.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+
+use super::{devices, payload::Payload};
+use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
+use crate::arch::x86_64::registers::{self, RegisterError};
+use crate::arch::x86_64::{msr, registers::Entry};
+use crate::boot::BootError;
+use crate::bus::RangeTaken;
+use crate::config::{BootSource, MachineSpec};
+use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
+use crate::legacy::serial::{self, SerialPort};
+use crate::memory::{self, MemoryError};
+use crate::vcpu::{Buses, Ending, VcpuError, VcpuThread, prepare_signals};
+use crate::virtio::worker_loop::WorkerLoopHandle;
+
+/// Why a machine cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Nothing to boot was named.
+    #[error("Cannot start microvm without kernel configuration.")]
+    NoBootSource,
+    /// What boots is refused.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// KVM.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Registers.
+    #[error(transparent)]
+    Registers(#[from] RegisterError),
+    /// Threads.
+    #[error(transparent)]
+    Vcpu(#[from] VcpuError),
+    /// A device does not open.
+    #[error("Cannot make device {0}")]
+    Device(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// More devices than interrupt lines.
+    #[error("The machine has {lines} interrupt lines for devices, and {asked} devices were asked for")]
+    TooManyDevices {
+        /// How many devices there should be.
+        asked: usize,
+        /// How many there can be.
+        lines: usize,
+    },
+    /// Two devices in one place.
+    #[error("Cannot place a device")]
+    Place(#[from] RangeTaken),
+    /// No event descriptor.
+    #[error("Cannot create an event descriptor")]
+    Event(#[source] io::Error),
+    /// Standard output is not there.
+    #[error("Cannot use standard output as the console")]
+    Console(#[source] io::Error),
+}
+
+/// What a machine needs of its process.
+pub struct Host {
+    /// The event loop of its devices.
+    pub worker_loop: WorkerLoopHandle,
+    /// Who hears of its end.
+    pub endings: Sender<Ending>,
+}
+
+/// A machine that runs.
+pub struct Machine {
+    vcpus: Vec<VcpuThread>,
+    buses: Arc<Buses>,
+    serial: Arc<Mutex<SerialPort>>,
+    /// Last: everything above goes before the virtual machine.
+    _vm: Vm,
+}
+
+/// What is left of a machine.
+pub struct Remains {
+    /// What the guest wrote to the exit device.
+    pub guest_status: Option<u8>,
+    /// The end of its console output.
+    pub console: String,
+}
+
+/// Builds the machine that `spec` asks for and starts its vCPUs.
+pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
+    let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
+    let payload = Payload::open(source)?;
+    let virtio = devices::open(spec)?;
+
+    let kvm = Kvm::open()?;
+    let mut vm = kvm.create_vm()?;
+    let memory = memory::map(spec.machine_config.mem_size_mib << 20)?;
+    vm.set_memory(&memory)?;
+    vm.create_irqchip()?;
+
+    let mut buses = Buses::default();
+    let serial = devices::attach_legacy(&vm, &mut buses)?;
+    let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
+
+    let entry = payload.load(&memory, spec, &windows)?;
+    let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
+    start(vcpus, buses, serial, vm, host)
+}
+
+fn create_vcpus(
+    kvm: &Kvm,
+    vm: &Vm,
+    spec: &MachineSpec,
+    memory: &memory::GuestMemory,
+    entry: Entry,
+) -> Result<Vec<Vcpu>, BuildError> {
+    let config = &spec.machine_config;
+    let topology = Topology { vcpus: config.vcpu_count, smt: config.smt };
+    let table = CpuidTable::new(&kvm.supported_cpuid()?, topology, kvm.has_tsc_deadline_timer());
+    let mut vcpus = Vec::new();
+    for index in 0..config.vcpu_count {
+        let vcpu = vm.create_vcpu(index)?;
+        vcpu.set_cpuid(&table.for_vcpu(index)?)?;
+        vcpu.set_msrs(&msr::AT_ENTRY)?;
+        if index == 0 {
+            registers::enter(&vcpu, memory, entry)?;
+        }
+        vcpus.push(vcpu);
+    }
+    Ok(vcpus)
+}
+
+fn start(
+    vcpus: Vec<Vcpu>,
+    buses: Buses,
+    serial: Arc<Mutex<SerialPort>>,
+    vm: Vm,
+    host: &Host,
+) -> Result<Machine, BuildError> {
+    prepare_signals()?;
+    let buses = Arc::new(buses);
+    let mut machine = Machine { vcpus: Vec::new(), buses: buses.clone(), serial, _vm: vm };
+    for vcpu in vcpus {
+        let endings = host.endings.clone();
+        // Nobody hears it only when the process ends anyway.
+        let report = move |ending| drop(endings.send(ending));
+        match VcpuThread::start(vcpu, buses.clone(), report) {
+            Ok(thread) => machine.vcpus.push(thread),
+            Err(error) => {
+                machine.end();
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(machine)
+}
+
+impl Machine {
+    /// The serial port, for its input.
+    pub fn serial(&self) -> &Arc<Mutex<SerialPort>> {
+        &self.serial
+    }
+
+    /// Stops every vCPU, waits for them, and writes out what is left of the console.
+    pub fn end(self) -> Remains {
+        self.buses.stopping.store(true, Ordering::SeqCst);
+        self.vcpus.iter().for_each(VcpuThread::kick);
+        self.vcpus.into_iter().for_each(VcpuThread::join);
+        let mut serial = serial::lock(&self.serial);
+        serial.console().finish();
+        Remains { guest_status: self.buses.guest_status(), console: serial.console().tail() }
+    }
+}

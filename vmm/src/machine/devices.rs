@@ -1,0 +1,121 @@
+//! A machine's devices: what the configuration names, on the buses and with their interrupt lines.
+
+use std::sync::{Arc, Mutex};
+
+use bulkhead_protocol::exit;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::builder::BuildError;
+use crate::boot::acpi::VirtioWindow;
+use crate::bus::SharedDevice;
+use crate::config::{CacheType, Drive, MachineSpec};
+use crate::kvm::Vm;
+use crate::legacy::console::Console;
+use crate::legacy::exit_device::ExitDevice;
+use crate::legacy::keyboard::{self, Keyboard};
+use crate::legacy::power::{self, PowerRegisters};
+use crate::legacy::serial::{self, SerialPort};
+use crate::memory::{GuestMemory, layout};
+use crate::vcpu::Buses;
+use crate::virtio::block::BlockDevice;
+use crate::virtio::device::VirtioDevice;
+use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
+use crate::virtio::rng::RngDevice;
+use crate::virtio::worker_loop::WorkerLoopHandle;
+
+/// The drive that an appliance's own disk is, unless the configuration names that disk itself.
+const APPLIANCE_DRIVE: &str = "appliance";
+
+/// Opens and makes every virtio device, in the order in which the guest finds them.
+pub(super) fn open(spec: &MachineSpec) -> Result<Vec<Box<dyn VirtioDevice>>, BuildError> {
+    let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
+    for drive in drives(spec) {
+        devices.push(Box::new(open_drive(&drive)?));
+    }
+    for interface in &spec.network_interfaces {
+        let id = interface.iface_id.clone();
+        return Err(BuildError::Device(id, "network devices are not there yet".into()));
+    }
+    if spec.vsock.is_some() {
+        return Err(BuildError::Device("vsock".into(), "socket devices are not there yet".into()));
+    }
+    if spec.entropy.is_some() {
+        devices.push(Box::new(RngDevice::new("rng")));
+    }
+    let lines = layout::VIRTIO_LINES.len();
+    if devices.len() > lines {
+        return Err(BuildError::TooManyDevices { asked: devices.len(), lines });
+    }
+    Ok(devices)
+}
+
+/// The drives in the guest's order: the root device first, then as configured.
+fn drives(spec: &MachineSpec) -> Vec<Drive> {
+    let mut drives = spec.drives.clone();
+    drives.sort_by_key(|drive| !drive.is_root_device);
+    let appliance = spec.boot_source.as_ref().and_then(|source| source.appliance.as_ref());
+    if let Some(path) = appliance
+        && !drives.iter().any(|drive| drive.path_on_host.as_ref() == Some(path))
+    {
+        drives.push(Drive::read_only(APPLIANCE_DRIVE, path.clone()));
+    }
+    drives
+}
+
+fn open_drive(drive: &Drive) -> Result<BlockDevice, BuildError> {
+    let refused =
+        |error: Box<dyn std::error::Error + Send + Sync>| BuildError::Device(drive.drive_id.clone(), error);
+    let path = drive.path_on_host.clone().unwrap_or_default();
+    let read_only = drive.is_read_only.unwrap_or(false);
+    let file = crate::drive::open_raw(&path, read_only).map_err(|error| refused(error.into()))?;
+    let flush = drive.cache_type == CacheType::Writeback;
+    BlockDevice::new(&drive.drive_id, file, read_only, flush).map_err(|error| refused(error.into()))
+}
+
+/// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.
+pub(super) fn attach_virtio(
+    vm: &Vm,
+    memory: &GuestMemory,
+    host: &WorkerLoopHandle,
+    devices: Vec<Box<dyn VirtioDevice>>,
+    buses: &mut Buses,
+) -> Result<Vec<VirtioWindow>, BuildError> {
+    let mut windows = Vec::new();
+    for ((slot, line), device) in (0u64..).zip(layout::VIRTIO_LINES).zip(devices) {
+        let id = device.id().to_owned();
+        let refused = |error: Box<dyn std::error::Error + Send + Sync>| BuildError::Device(id, error);
+        let address = layout::VIRTIO_BASE + slot * layout::VIRTIO_WINDOW;
+        let interrupt = event()?;
+        vm.connect_interrupt(&interrupt, line)?;
+        let transport = MmioTransport::new(device, memory.clone(), host.clone(), interrupt)
+            .map_err(|error| refused(error.into()))?;
+        for (queue, event) in (0u32..).zip(transport.queue_events()) {
+            vm.connect_doorbell(event, address + QUEUE_NOTIFY_OFFSET, queue)?;
+        }
+        buses.memory.insert(address, layout::VIRTIO_WINDOW, Arc::new(Mutex::new(transport)))?;
+        windows.push(VirtioWindow { address, line });
+    }
+    Ok(windows)
+}
+
+/// Puts the devices at fixed ports in their places and returns the serial port.
+pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses) -> Result<Arc<Mutex<SerialPort>>, BuildError> {
+    let interrupt = event()?;
+    vm.connect_interrupt(&interrupt, serial::LINE)?;
+    let console = Console::to_stdout().map_err(BuildError::Console)?;
+    let port = Arc::new(Mutex::new(SerialPort::new(interrupt, console)));
+    let devices: [(u16, u64, SharedDevice); 4] = [
+        (serial::PORT, serial::PORTS, port.clone()),
+        (keyboard::PORT, keyboard::PORTS, Arc::new(Mutex::new(Keyboard))),
+        (power::PORT, power::PORTS, Arc::new(Mutex::new(PowerRegisters))),
+        (exit::PORT, 1, Arc::new(Mutex::new(ExitDevice))),
+    ];
+    for (base, length, device) in devices {
+        buses.ports.insert(base.into(), length, device)?;
+    }
+    Ok(port)
+}
+
+fn event() -> Result<EventFd, BuildError> {
+    EventFd::new(EFD_NONBLOCK).map_err(BuildError::Event)
+}

@@ -1,0 +1,90 @@
+//! What boots in a machine, opened, loaded and handed over.
+
+use std::fs::File;
+use std::io::{Cursor, Seek};
+
+use vm_memory::ReadVolatile;
+
+use crate::arch::x86_64::registers::Entry;
+use crate::boot::acpi::{self, VirtioWindow};
+use crate::boot::appliance::{self, ApplianceError};
+use crate::boot::command_line::{self, RootDrive};
+use crate::boot::{self, BootError, LoadedKernel};
+use crate::config::{BootSource, MachineSpec};
+use crate::memory::GuestMemory;
+
+/// Opened files, or the parts of an appliance whose digests have been checked.
+pub(super) enum Payload {
+    Files { kernel: File, kernel_name: String, initramfs: Option<(File, String)> },
+    Appliance { kernel: Cursor<Vec<u8>>, initramfs: Cursor<Vec<u8>>, name: String, boot_args: Option<String> },
+}
+
+impl Payload {
+    /// Opens what `source` names, before anything is made for the machine.
+    pub(super) fn open(source: &BootSource) -> Result<Self, BootError> {
+        if let Some(path) = &source.appliance {
+            let refused = |error: ApplianceError| BootError::Appliance(path.clone(), error);
+            let parts = appliance::open(path).map_err(refused)?;
+            return Ok(Self::Appliance {
+                kernel: Cursor::new(parts.kernel),
+                initramfs: Cursor::new(parts.initramfs),
+                name: format!("of appliance {}", path.display()),
+                boot_args: parts.boot_args,
+            });
+        }
+        let path = source.kernel_image_path.clone().unwrap_or_default();
+        let kernel = File::open(&path).map_err(|error| BootError::OpenKernel(path.clone(), error))?;
+        let initramfs = match &source.initrd_path {
+            Some(path) => {
+                let file = File::open(path).map_err(|error| BootError::OpenInitramfs(path.clone(), error))?;
+                Some((file, path.display().to_string()))
+            }
+            None => None,
+        };
+        Ok(Self::Files { kernel, kernel_name: path.display().to_string(), initramfs })
+    }
+
+    /// Loads everything into `memory` and tells how the first vCPU enters it.
+    pub(super) fn load(
+        self,
+        memory: &GuestMemory,
+        spec: &MachineSpec,
+        windows: &[VirtioWindow],
+    ) -> Result<Entry, BootError> {
+        match self {
+            Self::Files { mut kernel, kernel_name, initramfs } => {
+                let kernel = boot::load_kernel(memory, &mut kernel, &kernel_name)?;
+                finish(memory, spec, windows, None, &kernel, initramfs)
+            }
+            Self::Appliance { mut kernel, initramfs, name, boot_args } => {
+                let kernel = boot::load_kernel(memory, &mut kernel, &name)?;
+                finish(memory, spec, windows, boot_args.as_deref(), &kernel, Some((initramfs, name)))
+            }
+        }
+    }
+}
+
+fn finish(
+    memory: &GuestMemory,
+    spec: &MachineSpec,
+    windows: &[VirtioWindow],
+    appliance_args: Option<&str>,
+    kernel: &LoadedKernel,
+    initramfs: Option<(impl ReadVolatile + Seek, String)>,
+) -> Result<Entry, BootError> {
+    let initramfs = match initramfs {
+        Some((mut image, name)) => Some(boot::load_initramfs(memory, &mut image, &name, kernel.end)?),
+        None => None,
+    };
+    let asked = spec.boot_source.as_ref().and_then(|source| source.boot_args.as_deref());
+    let root = spec.drives.iter().find(|drive| drive.is_root_device).map(|drive| RootDrive {
+        partuuid: drive.partuuid.clone(),
+        read_only: drive.is_read_only.unwrap_or(false),
+    });
+    let line = command_line::build(asked.or(appliance_args), root.as_ref())?;
+    let config = &spec.machine_config;
+    let rsdp = acpi::write(memory, config.vcpu_count, windows)?;
+    let size = config.mem_size_mib << 20;
+    boot::hand_over(memory, kernel, size, rsdp, &line, initramfs.as_ref())?;
+    Ok(kernel.entry)
+}

@@ -1,0 +1,7 @@
+//! vCPUs: a thread each, which runs the guest until the machine ends.
+
+mod run;
+mod thread;
+
+pub use self::run::{Buses, Ending};
+pub use self::thread::{VcpuError, VcpuThread, prepare_signals};

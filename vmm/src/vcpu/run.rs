@@ -1,0 +1,102 @@
+//! The run loop: enter the guest, answer the exit, carry out what a device asked for.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use crate::bus::{Bus, Effect};
+use crate::kvm::{Exit, Vcpu};
+
+/// Why a machine ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest powered itself off.
+    PowerOff,
+    /// The guest reset itself, or met a triple fault.
+    Reset,
+    /// KVM or the host failed the guest; the sentence says how.
+    Broken(String),
+}
+
+/// What every vCPU of a machine reaches, and what it tells the machine.
+#[derive(Default)]
+pub struct Buses {
+    /// Devices behind ports.
+    pub ports: Bus,
+    /// Devices behind addresses.
+    pub memory: Bus,
+    /// Set to make every run loop return.
+    pub stopping: AtomicBool,
+    status: AtomicU16,
+}
+
+/// Bit 8 tells that a guest has written a status.
+const STATUS_WRITTEN: u16 = 1 << 8;
+
+impl Buses {
+    /// What the guest wrote to the exit device last.
+    pub fn guest_status(&self) -> Option<u8> {
+        let status = self.status.load(Ordering::SeqCst);
+        (status & STATUS_WRITTEN != 0).then_some((status & 0xff) as u8)
+    }
+
+    fn carry_out(&self, effect: Effect) -> Option<Ending> {
+        match effect {
+            Effect::None => None,
+            Effect::PowerOff => Some(Ending::PowerOff),
+            Effect::Reset => Some(Ending::Reset),
+            Effect::GuestStatus(status) => {
+                self.status.store(STATUS_WRITTEN | u16::from(status), Ordering::SeqCst);
+                None
+            }
+        }
+    }
+}
+
+/// Runs `vcpu` until the machine ends. `None`: another vCPU or the host ended it.
+pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses) -> Option<Ending> {
+    while !buses.stopping.load(Ordering::SeqCst) {
+        let index = vcpu.index();
+        let ending = match vcpu.run() {
+            Ok(exit) => answer(index, exit, buses),
+            Err(error) => Some(Ending::Broken(crate::chain(&error))),
+        };
+        if ending.is_some() {
+            return ending;
+        }
+    }
+    None
+}
+
+fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {
+    match exit {
+        Exit::PortRead(port, data) => {
+            units(data.len()).for_each(|unit| {
+                if let Some(data) = data.get_mut(unit) {
+                    buses.ports.read(port.into(), data);
+                }
+            });
+            None
+        }
+        Exit::PortWrite(port, data) => units(data.len())
+            .filter_map(|unit| data.get(unit))
+            .find_map(|data| buses.carry_out(buses.ports.write(port.into(), data))),
+        Exit::MmioRead(address, data) => {
+            buses.memory.read(address, data);
+            None
+        }
+        Exit::MmioWrite(address, data) => buses.carry_out(buses.memory.write(address, data)),
+        Exit::Interrupted => None,
+        Exit::TripleFault | Exit::Reset => Some(Ending::Reset),
+        Exit::PowerOff => Some(Ending::PowerOff),
+        Exit::Broken(what) => Some(Ending::Broken(format!("vCPU {index} cannot go on: {what}"))),
+    }
+}
+
+/// One access, or the bytes of a repeated string instruction: KVM hands over all of those at once.
+fn units(length: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let step = if matches!(length, 1 | 2 | 4) { length } else { 1 };
+    (0..length).step_by(step).map(move |start| start..start + step)
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
