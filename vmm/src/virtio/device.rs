@@ -76,8 +76,8 @@ pub trait Worker: Send {
     /// come without cause.
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset>;
     /// The descriptor with `token` is ready.
-    fn descriptor_ready(&mut self, _token: u16) -> Result<(), NeedsReset> {
-        Ok(())
+    fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
+        Ok(Turn::Done)
     }
 }
 

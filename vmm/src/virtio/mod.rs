@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 pub mod mmio;
 pub mod rng;
+pub mod vsock;
 pub mod worker_loop;
 
 mod chain;

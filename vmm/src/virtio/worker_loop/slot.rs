@@ -104,7 +104,7 @@ impl Slot {
         let turn = match &mut state.body {
             Body::Worker { worker, .. } => match wake {
                 Wake::Queue(index) => worker.queue_notified(index).ok(),
-                Wake::Descriptor(token) => worker.descriptor_ready(token).ok().map(|()| Turn::Done),
+                Wake::Descriptor(token) => worker.descriptor_ready(token).ok(),
             },
             Body::Reader(ready) => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
             Body::Gone => None,

@@ -1,0 +1,437 @@
+//! One stream between a program of the guest and a Unix socket of the host.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::epoll::EventSet;
+
+use super::packet::{DATA_MAX, HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, operation};
+use crate::memory::GuestMemory;
+use crate::virtio::io_vectors::IoVectors;
+use crate::virtio::span::Span;
+
+/// How much of what the guest sends is kept for a host's program that does not read.
+pub const BUFFER_SIZE: u32 = 64 * 1024;
+/// How long the guest may take to accept or refuse, and to say good-bye after the host's program has gone.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// How long the host's program may take to read the rest after the guest's has gone.
+const LINGER_TIME: Duration = Duration::from_secs(60);
+
+/// What tells connections apart: the two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The host's.
+    pub host_port: u32,
+    /// The guest's.
+    pub guest_port: u32,
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It lives on.
+    Live,
+    /// The guest is done with it; the host's program may read the rest.
+    Linger,
+    /// It is over.
+    Over,
+}
+
+/// What a connection sends to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing at the moment.
+    Nothing,
+    /// A packet, whose data (if any) lie in the buffer.
+    Packet(Header),
+    /// The last packet; the connection is over.
+    Last(Header),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The guest has not answered yet.
+    Requested,
+    Open,
+    /// The host's program is gone; the guest has not said good-bye.
+    Closing,
+    /// The guest has; the host's program reads the rest.
+    Lingering,
+}
+
+/// Packets without data that are owed to the guest.
+#[derive(Debug, Default)]
+struct Due {
+    request: bool,
+    response: bool,
+    reset: bool,
+    shutdown: u32,
+    credit_update: bool,
+    credit_request: bool,
+}
+
+/// A stream with its flow control (virtio 1.2 section 5.10.6.3).
+#[derive(Debug)]
+pub struct Connection {
+    key: Key,
+    guest_cid: u64,
+    stream: UnixStream,
+    phase: Phase,
+    due: Due,
+    deadline: Option<Instant>,
+    /// Whether it stands in the line of those that have something to send.
+    pub queued: bool,
+    /// From the host: something may be there to read.
+    readable: bool,
+    /// The end may be there to read.
+    at_end: bool,
+    /// The host's program has closed the socket.
+    hung_up: bool,
+    /// The guest knows that no more data come.
+    ended: bool,
+    /// Bytes sent to the guest, ever, modulo 2^32; the same for the others below.
+    sent: u32,
+    guest_buffer: u32,
+    guest_forwarded: u32,
+    /// The guest will not receive, will not send any more.
+    guest_deaf: bool,
+    guest_mute: bool,
+    /// From the guest: what the host's program has not taken yet.
+    backlog: VecDeque<u8>,
+    forwarded: u32,
+    /// What the guest knows of `forwarded`.
+    told: u32,
+}
+
+impl Connection {
+    /// A host's program wants to reach the guest.
+    pub fn from_host(key: Key, guest_cid: u64, stream: UnixStream) -> Connection {
+        let due = Due { request: true, ..Due::default() };
+        let deadline = Some(Instant::now() + ANSWER_TIME);
+        Connection { deadline, ..Connection::new(key, guest_cid, stream, Phase::Requested, due) }
+    }
+
+    /// The guest wants to reach the host; `request` is its packet.
+    pub fn from_guest(key: Key, stream: UnixStream, request: &Header) -> Connection {
+        let due = Due { response: true, ..Due::default() };
+        let mut connection = Connection::new(key, request.source_cid, stream, Phase::Open, due);
+        connection.learn_credit(request);
+        connection
+    }
+
+    fn new(key: Key, guest_cid: u64, stream: UnixStream, phase: Phase, due: Due) -> Connection {
+        Connection {
+            key,
+            guest_cid,
+            stream,
+            phase,
+            due,
+            deadline: None,
+            queued: false,
+            // Events may have come before this was a connection.
+            readable: true,
+            at_end: true,
+            hung_up: false,
+            ended: false,
+            sent: 0,
+            guest_buffer: 0,
+            guest_forwarded: 0,
+            guest_deaf: false,
+            guest_mute: false,
+            backlog: VecDeque::new(),
+            forwarded: 0,
+            told: 0,
+        }
+    }
+
+    /// Its ports.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// When `expire` is to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether there may be something to send to the guest.
+    pub fn has_output(&self) -> bool {
+        let due = &self.due;
+        due.request
+            || due.response
+            || due.reset
+            || due.shutdown != 0
+            || due.credit_update
+            || due.credit_request
+            || (self.may_read() && self.credit() > 0)
+    }
+
+    /// Its time is up.
+    pub fn expire(&mut self) -> Fate {
+        self.deadline = None;
+        if self.phase == Phase::Lingering {
+            return Fate::Over;
+        }
+        self.due.reset = true;
+        Fate::Live
+    }
+
+    /// Something changed at the socket.
+    pub fn socket_event(&mut self, events: EventSet) -> Fate {
+        if events.intersects(EventSet::IN | EventSet::READ_HANG_UP | EventSet::HANG_UP | EventSet::ERROR) {
+            self.readable = true;
+        }
+        self.at_end |= events.intersects(EventSet::READ_HANG_UP | EventSet::HANG_UP);
+        if events.intersects(EventSet::HANG_UP | EventSet::ERROR) {
+            self.hung_up = true;
+            match self.phase {
+                Phase::Requested => self.due.reset = true,
+                Phase::Lingering => return Fate::Over,
+                _ if self.ended || self.guest_deaf => self.close(),
+                _ => {}
+            }
+        }
+        if events.contains(EventSet::OUT) { self.flush() } else { Fate::Live }
+    }
+
+    /// A packet came from the guest, with `data` behind its header.
+    pub fn receive(
+        &mut self,
+        header: &Header,
+        memory: &GuestMemory,
+        data: Span<'_>,
+        vectors: &mut IoVectors<'_>,
+    ) -> Fate {
+        self.learn_credit(header);
+        match (self.phase, header.operation) {
+            (_, operation::RESET) => return self.reset_by_guest(),
+            (Phase::Requested, operation::RESPONSE) => self.accepted(),
+            (Phase::Open | Phase::Closing, operation::DATA) => {
+                self.due.reset |= self.guest_mute || self.forward(memory, data, vectors).is_err();
+            }
+            (Phase::Open | Phase::Closing, operation::SHUTDOWN) => {
+                self.guest_deaf |= header.flags & SHUTDOWN_RECEIVE != 0;
+                self.guest_mute |= header.flags & SHUTDOWN_SEND != 0;
+                self.settle();
+            }
+            (Phase::Open | Phase::Closing, operation::CREDIT_UPDATE) => {}
+            (Phase::Open | Phase::Closing, operation::CREDIT_REQUEST) => self.due.credit_update = true,
+            _ => self.due.reset = true,
+        }
+        Fate::Live
+    }
+
+    /// The next packet for the guest; data go to `room`, which must not be empty.
+    pub fn next(&mut self, room: Span<'_>, vectors: &mut IoVectors<'_>) -> Output {
+        if self.due.reset {
+            return Output::Last(self.header(operation::RESET));
+        }
+        if std::mem::take(&mut self.due.request) {
+            return Output::Packet(self.header(operation::REQUEST));
+        }
+        if std::mem::take(&mut self.due.response) {
+            return Output::Packet(self.header(operation::RESPONSE));
+        }
+        if self.may_read() && self.credit() > 0 {
+            match self.read(room, vectors) {
+                Ok(0) => {}
+                Ok(length) => {
+                    return Output::Packet(Header { length, ..self.header(operation::DATA) });
+                }
+                Err(_) => return Output::Last(self.header(operation::RESET)),
+            }
+        }
+        let flags = std::mem::take(&mut self.due.shutdown);
+        if flags != 0 {
+            return Output::Packet(Header { flags, ..self.header(operation::SHUTDOWN) });
+        }
+        if self.due.credit_update {
+            return Output::Packet(self.header(operation::CREDIT_UPDATE));
+        }
+        if std::mem::take(&mut self.due.credit_request) {
+            return Output::Packet(self.header(operation::CREDIT_REQUEST));
+        }
+        Output::Nothing
+    }
+
+    /// A header for the guest, which learns from it how much it may send.
+    fn header(&mut self, operation: u16) -> Header {
+        self.told = self.forwarded;
+        self.due.credit_update = false;
+        Header {
+            source_cid: HOST_CID,
+            destination_cid: self.guest_cid,
+            source_port: self.key.host_port,
+            destination_port: self.key.guest_port,
+            kind: TYPE_STREAM,
+            operation,
+            buffer_size: BUFFER_SIZE,
+            forwarded: self.forwarded,
+            ..Header::default()
+        }
+    }
+
+    /// How many bytes the guest has room for. A guest that contradicts itself has none.
+    fn credit(&self) -> u32 {
+        let in_flight = self.sent.wrapping_sub(self.guest_forwarded);
+        self.guest_buffer.saturating_sub(in_flight)
+    }
+
+    fn learn_credit(&mut self, header: &Header) {
+        self.guest_buffer = header.buffer_size;
+        self.guest_forwarded = header.forwarded;
+    }
+
+    fn may_read(&self) -> bool {
+        self.readable && self.phase == Phase::Open && !self.ended && !self.guest_deaf
+    }
+
+    /// Reads from the socket into the guest's buffer; 0 when there is nothing to send.
+    fn read(&mut self, room: Span<'_>, vectors: &mut IoVectors<'_>) -> io::Result<u32> {
+        let wanted = self.credit().min(DATA_MAX);
+        let (room, _) = room.split_at(wanted.into());
+        vectors.clear();
+        vectors.fill(room).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match vectors.read(self.stream.as_fd()) {
+            Ok(0) => {
+                self.ended = true;
+                if self.hung_up {
+                    self.close();
+                } else {
+                    self.due.shutdown |= SHUTDOWN_SEND;
+                }
+                Ok(0)
+            }
+            Ok(count) => {
+                let count = u32::try_from(count).unwrap_or(wanted);
+                self.sent = self.sent.wrapping_add(count);
+                // Less than asked for: that was all, unless the end follows, which is no new event.
+                self.readable = u64::from(count) == room.len() || self.at_end;
+                self.due.credit_request = self.readable && self.credit() == 0;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                self.at_end = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what the guest sent to the socket and keeps what that does not take.
+    fn forward(
+        &mut self,
+        memory: &GuestMemory,
+        data: Span<'_>,
+        vectors: &mut IoVectors<'_>,
+    ) -> Result<(), Overrun> {
+        let length = usize::try_from(data.len()).map_err(|_| Overrun)?;
+        let free = (BUFFER_SIZE as usize).saturating_sub(self.backlog.len());
+        if length > free {
+            return Err(Overrun);
+        }
+        let mut written = 0;
+        if self.backlog.is_empty() && length != 0 {
+            vectors.clear();
+            vectors.fill(data).map_err(|_| Overrun)?;
+            written = match vectors.write(self.stream.as_fd()) {
+                Ok(count) => count,
+                Err(error) if is_patience(&error) => 0,
+                Err(_) => return Err(Overrun),
+            };
+            self.count_forwarded(written);
+        }
+        let (_, rest) = data.split_at(written as u64);
+        if !rest.is_empty() {
+            let mut bytes = vec![0; length - written];
+            rest.read(memory, &mut bytes).map_err(|_| Overrun)?;
+            self.backlog.extend(bytes);
+        }
+        Ok(())
+    }
+
+    /// Gives the socket what it takes of the backlog.
+    fn flush(&mut self) -> Fate {
+        while !self.backlog.is_empty() {
+            let (front, _) = self.backlog.as_slices();
+            match self.stream.write(front) {
+                Ok(count) => {
+                    self.backlog.drain(..count);
+                    self.count_forwarded(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Fate::Live,
+                Err(_) if self.phase == Phase::Lingering => return Fate::Over,
+                Err(_) => {
+                    self.due.reset = true;
+                    return Fate::Live;
+                }
+            }
+        }
+        self.backlog = VecDeque::new();
+        if self.phase == Phase::Lingering {
+            return Fate::Over;
+        }
+        self.settle();
+        Fate::Live
+    }
+
+    /// Passes on what the guest said about directions, once the backlog is gone.
+    fn settle(&mut self) {
+        if self.guest_deaf {
+            let _ = self.stream.shutdown(Shutdown::Read);
+        }
+        if self.guest_mute && self.backlog.is_empty() {
+            let _ = self.stream.shutdown(Shutdown::Write);
+            self.due.reset |= self.guest_deaf || self.phase == Phase::Closing;
+        }
+    }
+
+    /// The host's program is gone for good: the guest has a moment to say good-bye.
+    fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+            self.due.shutdown = SHUTDOWN_SEND | SHUTDOWN_RECEIVE;
+            self.deadline = Some(Instant::now() + ANSWER_TIME);
+        }
+    }
+
+    /// The guest accepted what the host's program asked for.
+    fn accepted(&mut self) {
+        self.phase = Phase::Open;
+        self.deadline = None;
+        let line = format!("OK {}\n", self.key.host_port);
+        self.due.reset |= self.stream.write_all(line.as_bytes()).is_err();
+    }
+
+    fn reset_by_guest(&mut self) -> Fate {
+        // After a proper good-bye nothing that it sent may be lost.
+        if self.backlog.is_empty() || !self.guest_mute {
+            return Fate::Over;
+        }
+        self.phase = Phase::Lingering;
+        self.due = Due::default();
+        self.deadline = Some(Instant::now() + LINGER_TIME);
+        Fate::Linger
+    }
+
+    fn count_forwarded(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(0);
+        self.forwarded = self.forwarded.wrapping_add(count);
+        self.due.credit_update |= self.forwarded.wrapping_sub(self.told) >= BUFFER_SIZE / 2;
+    }
+}
+
+/// The guest sent more than it may, or what cannot be passed on.
+#[derive(Debug)]
+struct Overrun;
+
+fn is_patience(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,92 @@
+//! What the socket device does: packets between the queues and the muxer.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::muxer::Muxer;
+use crate::memory::GuestMemory;
+use crate::virtio::device::{NeedsReset, Turn, Worker};
+use crate::virtio::io_vectors::IoVectors;
+use crate::virtio::ring::Ring;
+
+const RECEIVE: u16 = 0;
+const TRANSMIT: u16 = 1;
+/// How many packets the guest gets before other devices have their turn.
+const TURN_LENGTH: usize = 256;
+/// The token of the muxer's descriptor.
+const MUXER: u16 = 0;
+
+/// Serves a guest's sockets.
+pub struct VsockWorker {
+    receive: Ring,
+    transmit: Ring,
+    muxer: Muxer,
+    memory: GuestMemory,
+}
+
+impl VsockWorker {
+    /// A worker for the receive, transmit and event queues. Nothing is ever sent on the last one: it tells
+    /// guests that they were moved.
+    pub fn new([receive, transmit, _events]: [Ring; 3], muxer: Muxer) -> VsockWorker {
+        let memory = receive.memory().clone();
+        VsockWorker { receive, transmit, muxer, memory }
+    }
+
+    /// Fills the guest's buffers with packets, as long as there are both.
+    fn deliver(&mut self) -> Result<Turn, NeedsReset> {
+        let mut vectors = IoVectors::new(&self.memory);
+        let mut turn = Turn::Done;
+        let mut left = TURN_LENGTH;
+        while self.muxer.has_output() {
+            if left == 0 {
+                turn = Turn::More;
+                break;
+            }
+            left -= 1;
+            if !self.receive.pop()? {
+                // No notification is wanted unless packets wait for buffers.
+                if self.receive.listen()? {
+                    continue;
+                }
+                break;
+            }
+            match self.muxer.give(&self.memory, self.receive.chain(), &mut vectors)? {
+                Some(length) => self.receive.push(self.receive.chain().head(), length)?,
+                None => self.receive.unpop(),
+            }
+        }
+        self.receive.signal()?;
+        Ok(turn)
+    }
+}
+
+impl Worker for VsockWorker {
+    fn descriptors(&self) -> Vec<(RawFd, u16)> {
+        vec![(self.muxer.as_raw_fd(), MUXER)]
+    }
+
+    fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
+        let sent = match index {
+            TRANSMIT => {
+                let mut vectors = IoVectors::new(&self.memory);
+                let muxer = &mut self.muxer;
+                self.transmit.serve(|memory, chain| muxer.take(memory, chain, &mut vectors).map(|()| 0))?
+            }
+            RECEIVE => {
+                self.receive.hush()?;
+                Turn::Done
+            }
+            _ => Turn::Done,
+        };
+        let delivered = self.deliver()?;
+        Ok(if delivered == Turn::More { delivered } else { sent })
+    }
+
+    fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
+        self.muxer.poll();
+        self.deliver()
+    }
+}
+
+#[cfg(test)]
+#[path = "vsock_tests.rs"]
+mod tests;
