@@ -1,1 +1,8 @@
 //! Back ends of network interfaces.
+
+mod tap;
+
+pub use self::tap::{Offload, Tap, TapError};
+
+#[cfg(test)]
+pub use self::tap::tests::in_own_network;

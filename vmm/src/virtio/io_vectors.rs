@@ -12,20 +12,31 @@ use vm_memory::{GuestAddress, GuestMemoryBackend};
 use super::span::{NoMemory, Span};
 use crate::memory::GuestMemory;
 
-/// The host addresses of a span; one allocation for as many requests as it is reused for.
-pub struct IoVectors<'m> {
-    memory: &'m GuestMemory,
-    /// Every entry lies within `memory`, which outlives this value: only `fill` adds entries, and system
-    /// calls get no others than these.
+/// The most vectors that one system call takes (`IOV_MAX`).
+pub const VECTORS_MAX: usize = 1024;
+
+/// The host addresses of spans, to be reused from request to request.
+pub struct IoVectors {
+    /// Keeps mapped what the vectors point to.
+    memory: GuestMemory,
+    /// Every entry lies within `memory`: only `fill` adds entries, and system calls get no others.
     vectors: Vec<libc::iovec>,
     /// The same in the guest's addresses, to mark what was written.
     pieces: Vec<(GuestAddress, usize)>,
 }
 
-impl<'m> IoVectors<'m> {
+// SAFETY: the pointers are to mapped guest memory, which lives as long as `memory` here and belongs to no thread.
+unsafe impl Send for IoVectors {}
+
+impl IoVectors {
     /// None yet.
-    pub fn new(memory: &'m GuestMemory) -> IoVectors<'m> {
+    pub fn new(memory: GuestMemory) -> IoVectors {
         IoVectors { memory, vectors: Vec::new(), pieces: Vec::new() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.vectors.len()
     }
 
     /// Forgets what was filled in.
@@ -34,7 +45,14 @@ impl<'m> IoVectors<'m> {
         self.pieces.clear();
     }
 
-    /// Adds the bytes of `span`.
+    /// Forgets the first `count` vectors.
+    pub fn drop_front(&mut self, count: usize) {
+        let count = count.min(self.vectors.len());
+        self.vectors.drain(..count);
+        self.pieces.drain(..count);
+    }
+
+    /// Adds the bytes of `span` behind what is there.
     pub fn fill(&mut self, span: Span<'_>) -> Result<(), NoMemory> {
         for piece in span.pieces() {
             let mut address = piece.address;
@@ -125,9 +143,9 @@ impl<'m> IoVectors<'m> {
     }
 }
 
-/// How many vectors the kernel is given; it refuses more than 1024 itself.
+/// How many of the vectors the kernel is given.
 fn count(vectors: &[libc::iovec]) -> libc::c_int {
-    libc::c_int::try_from(vectors.len()).unwrap_or(libc::c_int::MAX)
+    vectors.len().min(VECTORS_MAX) as libc::c_int
 }
 
 /// Drops the first `count` bytes of `vectors`.

@@ -8,6 +8,7 @@ pub mod block;
 pub mod device;
 pub mod error;
 pub mod mmio;
+pub mod net;
 pub mod rng;
 pub mod vsock;
 pub mod worker_loop;

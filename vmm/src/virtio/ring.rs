@@ -56,6 +56,11 @@ impl Ring {
         (0..).zip(queues).map(ring).collect()
     }
 
+    /// How many descriptors the driver gave it.
+    pub fn size(&self) -> u16 {
+        self.queue.size()
+    }
+
     /// The guest's memory.
     pub fn memory(&self) -> &GuestMemory {
         &self.memory

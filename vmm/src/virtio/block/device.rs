@@ -86,8 +86,7 @@ impl VirtioDevice for BlockDevice {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
-        let memory = activation.memory.clone();
         let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
-        Ok(Box::new(BlockWorker::new(requests, memory, Arc::clone(&self.disk))))
+        Ok(Box::new(BlockWorker::new(requests, Arc::clone(&self.disk))))
     }
 }

@@ -54,7 +54,7 @@ pub fn serve(
     disk: &Disk,
     memory: &GuestMemory,
     chain: &Chain,
-    vectors: &mut IoVectors<'_>,
+    vectors: &mut IoVectors,
 ) -> Result<u32, NeedsReset> {
     let writable = chain.writable();
     let data_length = writable.len().checked_sub(1).ok_or(NeedsReset)?;
@@ -76,7 +76,7 @@ fn execute(
     memory: &GuestMemory,
     request: Span<'_>,
     answer: Span<'_>,
-    vectors: &mut IoVectors<'_>,
+    vectors: &mut IoVectors,
 ) -> Result<u64, Refusal> {
     let (header, data) = request.split_at(HEADER_SIZE as u64);
     let mut bytes = [0; HEADER_SIZE];

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::request::{Disk, serve};
-use crate::memory::GuestMemory;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::ring::Ring;
@@ -11,20 +10,20 @@ use crate::virtio::ring::Ring;
 /// Serves a drive's requests.
 pub struct BlockWorker {
     requests: Ring,
-    memory: GuestMemory,
+    vectors: IoVectors,
     disk: Arc<Disk>,
 }
 
 impl BlockWorker {
     /// A worker for the queue of requests.
-    pub fn new(requests: Ring, memory: GuestMemory, disk: Arc<Disk>) -> BlockWorker {
-        BlockWorker { requests, memory, disk }
+    pub fn new(requests: Ring, disk: Arc<Disk>) -> BlockWorker {
+        let vectors = IoVectors::new(requests.memory().clone());
+        BlockWorker { requests, vectors, disk }
     }
 }
 
 impl Worker for BlockWorker {
     fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
-        let mut vectors = IoVectors::new(&self.memory);
-        self.requests.serve(|memory, chain| serve(&self.disk, memory, chain, &mut vectors))
+        self.requests.serve(|memory, chain| serve(&self.disk, memory, chain, &mut self.vectors))
     }
 }

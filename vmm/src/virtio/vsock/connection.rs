@@ -204,7 +204,7 @@ impl Connection {
         header: &Header,
         memory: &GuestMemory,
         data: Span<'_>,
-        vectors: &mut IoVectors<'_>,
+        vectors: &mut IoVectors,
     ) -> Fate {
         self.learn_credit(header);
         match (self.phase, header.operation) {
@@ -226,7 +226,7 @@ impl Connection {
     }
 
     /// The next packet for the guest; data go to `room`, which must not be empty.
-    pub fn next(&mut self, room: Span<'_>, vectors: &mut IoVectors<'_>) -> Output {
+    pub fn next(&mut self, room: Span<'_>, vectors: &mut IoVectors) -> Output {
         if self.due.reset {
             return Output::Last(self.header(operation::RESET));
         }
@@ -291,7 +291,7 @@ impl Connection {
     }
 
     /// Reads from the socket into the guest's buffer; 0 when there is nothing to send.
-    fn read(&mut self, room: Span<'_>, vectors: &mut IoVectors<'_>) -> io::Result<u32> {
+    fn read(&mut self, room: Span<'_>, vectors: &mut IoVectors) -> io::Result<u32> {
         let wanted = self.credit().min(DATA_MAX);
         let (room, _) = room.split_at(wanted.into());
         vectors.clear();
@@ -329,7 +329,7 @@ impl Connection {
         &mut self,
         memory: &GuestMemory,
         data: Span<'_>,
-        vectors: &mut IoVectors<'_>,
+        vectors: &mut IoVectors,
     ) -> Result<(), Overrun> {
         let length = usize::try_from(data.len()).map_err(|_| Overrun)?;
         let free = (BUFFER_SIZE as usize).saturating_sub(self.backlog.len());

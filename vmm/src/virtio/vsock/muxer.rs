@@ -100,7 +100,7 @@ impl Muxer {
         &mut self,
         memory: &GuestMemory,
         chain: &Chain,
-        vectors: &mut IoVectors<'_>,
+        vectors: &mut IoVectors,
     ) -> Result<(), NeedsReset> {
         let (head, rest) = chain.readable().split_at(HEADER_SIZE as u64);
         let mut bytes = [0; HEADER_SIZE];
@@ -133,7 +133,7 @@ impl Muxer {
         &mut self,
         memory: &GuestMemory,
         chain: &Chain,
-        vectors: &mut IoVectors<'_>,
+        vectors: &mut IoVectors,
     ) -> Result<Option<u32>, NeedsReset> {
         let (head, room) = chain.writable().split_at(HEADER_SIZE as u64);
         if room.is_empty() {

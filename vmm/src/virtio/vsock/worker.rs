@@ -3,7 +3,6 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::muxer::Muxer;
-use crate::memory::GuestMemory;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::ring::Ring;
@@ -20,20 +19,19 @@ pub struct VsockWorker {
     receive: Ring,
     transmit: Ring,
     muxer: Muxer,
-    memory: GuestMemory,
+    vectors: IoVectors,
 }
 
 impl VsockWorker {
     /// A worker for the receive, transmit and event queues. Nothing is ever sent on the last one: it tells
     /// guests that they were moved.
     pub fn new([receive, transmit, _events]: [Ring; 3], muxer: Muxer) -> VsockWorker {
-        let memory = receive.memory().clone();
-        VsockWorker { receive, transmit, muxer, memory }
+        let vectors = IoVectors::new(receive.memory().clone());
+        VsockWorker { receive, transmit, muxer, vectors }
     }
 
     /// Fills the guest's buffers with packets, as long as there are both.
     fn deliver(&mut self) -> Result<Turn, NeedsReset> {
-        let mut vectors = IoVectors::new(&self.memory);
         let mut turn = Turn::Done;
         let mut left = TURN_LENGTH;
         while self.muxer.has_output() {
@@ -49,7 +47,7 @@ impl VsockWorker {
                 }
                 break;
             }
-            match self.muxer.give(&self.memory, self.receive.chain(), &mut vectors)? {
+            match self.muxer.give(self.receive.memory(), self.receive.chain(), &mut self.vectors)? {
                 Some(length) => self.receive.push(self.receive.chain().head(), length)?,
                 None => self.receive.unpop(),
             }
@@ -67,9 +65,8 @@ impl Worker for VsockWorker {
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
         let sent = match index {
             TRANSMIT => {
-                let mut vectors = IoVectors::new(&self.memory);
-                let muxer = &mut self.muxer;
-                self.transmit.serve(|memory, chain| muxer.take(memory, chain, &mut vectors).map(|()| 0))?
+                let (muxer, vectors) = (&mut self.muxer, &mut self.vectors);
+                self.transmit.serve(|memory, chain| muxer.take(memory, chain, vectors).map(|()| 0))?
             }
             RECEIVE => {
                 self.receive.hush()?;

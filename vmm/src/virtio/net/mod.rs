@@ -1,0 +1,18 @@
+//! The network device (virtio 1.2 section 5.1): Ethernet frames between the guest and a tap of the host.
+//!
+//! The kernel behind the tap speaks the same header as the driver, so frames pass unseen and uncopied:
+//! checksums and segmentation are between those two.
+
+mod device;
+mod receive;
+mod worker;
+
+pub use self::device::NetDevice;
+
+/// How long the header before each frame is (virtio 1.2 section 5.1.6).
+const HEADER_SIZE: u64 = 12;
+/// The longest frame with its header: 65,535 bytes of packet behind an Ethernet header (virtio 1.2 section
+/// 5.1.6.3.1).
+const FRAME_MAX: u64 = 65_562;
+/// The same when nothing is left for the driver to cut in pieces.
+const FRAME_MAX_PLAIN: u64 = 1526;
