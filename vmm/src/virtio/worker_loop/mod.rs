@@ -11,7 +11,7 @@ mod slot;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -125,17 +125,20 @@ impl WorkerLoopHandle {
     }
 
     /// Calls `ready` whenever `descriptor` is readable or at its end, until that returns false. To listen
-    /// again, add it again. The descriptor must stay open until then; files that are always ready (regular
-    /// files, `/dev/null`) are refused by the kernel.
+    /// again, add it again, from anywhere but `ready` itself. Files that are always ready (regular files,
+    /// `/dev/null`) are refused by the kernel.
     pub fn add_reader(
         &self,
         descriptor: RawFd,
         ready: Box<dyn FnMut() -> bool + Send>,
     ) -> Result<(), VirtioError> {
+        // A number of its own: the last reader of the same descriptor may be on its way out only now.
+        let own = duplicate(descriptor).map_err(|source| VirtioError::Listen { descriptor, source })?;
         let id = self.shared.new_id();
-        let slot = Slot::with_reader(id, ready);
+        let number = own.as_raw_fd();
+        let slot = Slot::with_reader(id, ready, own);
         self.shared.slots().insert(id, Arc::clone(&slot));
-        slot.listen_to_reader(&self.shared.epoll, descriptor).inspect_err(|_| self.detach(WorkerId(id)))
+        slot.listen_to_reader(&self.shared.epoll, number).inspect_err(|_| self.detach(WorkerId(id)))
     }
 
     /// Makes [`WorkerLoop::run`] return.
@@ -159,6 +162,18 @@ impl Shared {
             }
         }
     }
+}
+
+/// Another descriptor for the same file.
+#[allow(unsafe_code, reason = "the number is the caller's, who may not own it as a type that can be cloned")]
+fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a number that is not open is refused.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One worker or reader of the loop, and the descriptors that wake it.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -54,7 +54,7 @@ struct State {
 
 enum Body {
     Worker { worker: Box<dyn Worker>, on_broken: Box<dyn Fn() + Send> },
-    Reader(Box<dyn FnMut() -> bool + Send>),
+    Reader { ready: Box<dyn FnMut() -> bool + Send>, _descriptor: OwnedFd },
     Gone,
 }
 
@@ -64,9 +64,9 @@ impl Slot {
         Slot::with_body(id, Body::Worker { worker, on_broken })
     }
 
-    /// A slot with a callback.
-    pub fn with_reader(id: u32, ready: Box<dyn FnMut() -> bool + Send>) -> Arc<Slot> {
-        Slot::with_body(id, Body::Reader(ready))
+    /// A slot with a callback, and the descriptor that is kept open for it.
+    pub fn with_reader(id: u32, ready: Box<dyn FnMut() -> bool + Send>, own: OwnedFd) -> Arc<Slot> {
+        Slot::with_body(id, Body::Reader { ready, _descriptor: own })
     }
 
     fn with_body(id: u32, body: Body) -> Arc<Slot> {
@@ -106,7 +106,7 @@ impl Slot {
                 Wake::Queue(index) => worker.queue_notified(index).ok(),
                 Wake::Descriptor(token) => worker.descriptor_ready(token).ok(),
             },
-            Body::Reader(ready) => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
+            Body::Reader { ready, .. } => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
             Body::Gone => None,
         };
         if turn.is_some() {
