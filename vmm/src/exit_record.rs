@@ -15,6 +15,9 @@ const PANIC: &str = "Kernel panic - not syncing";
 pub fn record(ending: &Ending, remains: Remains) -> ExitRecord {
     match (ending, remains.guest_status) {
         (Ending::Broken(message), _) => ExitRecord::VmmError { message: message.clone() },
+        (Ending::Signal(number), _) => {
+            ExitRecord::VmmError { message: format!("The machine was ended by signal {number} to its VMM") }
+        }
         (Ending::Reset, _) if remains.console.contains(PANIC) => {
             ExitRecord::Panic { console: remains.console }
         }

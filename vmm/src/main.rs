@@ -7,12 +7,14 @@ mod bus;
 mod config;
 mod drive;
 mod exit_record;
+mod http;
 mod kvm;
 mod legacy;
 mod machine;
 mod memory;
 mod net;
 mod process;
+mod signals;
 mod vcpu;
 mod virtio;
 

@@ -145,7 +145,23 @@ impl MachineSpec {
             checked.set_network_interface(interface.clone())?;
         }
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
-        self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))
+        self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
+        self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;
+        self.metrics.iter().cloned().try_for_each(|section| checked.set_metrics(section))
+    }
+
+    /// Takes another place for messages.
+    pub fn set_logger(&mut self, logger: Logger) -> Result<(), ConfigError> {
+        logger.check()?;
+        self.logger = Some(logger);
+        Ok(())
+    }
+
+    /// Takes another place for figures.
+    pub fn set_metrics(&mut self, metrics: Metrics) -> Result<(), ConfigError> {
+        metrics.check()?;
+        self.metrics = Some(metrics);
+        Ok(())
     }
 
     /// Takes another boot source.

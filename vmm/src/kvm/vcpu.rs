@@ -62,11 +62,6 @@ impl Vcpu {
         self.fd.set_regs(registers).map_err(self.failed("set the registers of"))
     }
 
-    /// The general registers.
-    pub fn registers(&self) -> Result<kvm_regs, KvmError> {
-        self.fd.get_regs().map_err(self.failed("read the registers of"))
-    }
-
     /// The segment and control registers.
     pub fn special_registers(&self) -> Result<kvm_sregs, KvmError> {
         self.fd.get_sregs().map_err(self.failed("read the special registers of"))

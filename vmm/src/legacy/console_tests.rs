@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn a_file_gets_four_mebibytes_and_a_note() {
     let length = file.metadata().unwrap().len();
     assert!((FILE_LIMIT..FILE_LIMIT + 100).contains(&length), "{length}");
     let mut text = String::new();
-    std::io::Seek::rewind(&mut file).unwrap();
+    file.rewind().unwrap();
     file.read_to_string(&mut text).unwrap();
     assert!(text.contains("further output is dropped"));
 }

@@ -79,6 +79,7 @@ pub struct Machine {
 }
 
 /// What is left of a machine.
+#[derive(Debug, Default)]
 pub struct Remains {
     /// What the guest wrote to the exit device.
     pub guest_status: Option<u8>,

@@ -16,12 +16,18 @@ use crate::legacy::keyboard::{self, Keyboard};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
+use crate::net::Tap;
 use crate::vcpu::Buses;
 use crate::virtio::block::BlockDevice;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
+use crate::virtio::net::NetDevice;
 use crate::virtio::rng::RngDevice;
+use crate::virtio::vsock::VsockDevice;
 use crate::virtio::worker_loop::WorkerLoopHandle;
+
+/// Why a device does not open: each kind has errors of its own.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The drive that an appliance's own disk is, unless the configuration names that disk itself.
 const APPLIANCE_DRIVE: &str = "appliance";
@@ -33,11 +39,15 @@ pub(super) fn open(spec: &MachineSpec) -> Result<Vec<Box<dyn VirtioDevice>>, Bui
         devices.push(Box::new(open_drive(&drive)?));
     }
     for interface in &spec.network_interfaces {
-        let id = interface.iface_id.clone();
-        return Err(BuildError::Device(id, "network devices are not there yet".into()));
+        let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
+        let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
+        let device = NetDevice::new(&interface.iface_id, tap, interface.mac());
+        devices.push(Box::new(device));
     }
-    if spec.vsock.is_some() {
-        return Err(BuildError::Device("vsock".into(), "socket devices are not there yet".into()));
+    if let Some(vsock) = &spec.vsock {
+        let device = VsockDevice::new("vsock", vsock.guest_cid, vsock.uds_path.clone())
+            .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
+        devices.push(Box::new(device));
     }
     if spec.entropy.is_some() {
         devices.push(Box::new(RngDevice::new("rng")));
@@ -83,7 +93,7 @@ pub(super) fn attach_virtio(
     let mut windows = Vec::new();
     for ((slot, line), device) in (0u64..).zip(layout::VIRTIO_LINES).zip(devices) {
         let id = device.id().to_owned();
-        let refused = |error: Box<dyn std::error::Error + Send + Sync>| BuildError::Device(id, error);
+        let refused = |error: Cause| BuildError::Device(id, error);
         let address = layout::VIRTIO_BASE + slot * layout::VIRTIO_WINDOW;
         let interrupt = event()?;
         vm.connect_interrupt(&interrupt, line)?;
@@ -106,7 +116,7 @@ pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses) -> Result<Arc<Mutex<Seri
     let port = Arc::new(Mutex::new(SerialPort::new(interrupt, console)));
     let devices: [(u16, u64, SharedDevice); 4] = [
         (serial::PORT, serial::PORTS, port.clone()),
-        (keyboard::PORT, keyboard::PORTS, Arc::new(Mutex::new(Keyboard))),
+        (keyboard::PORT, keyboard::PORTS, Arc::new(Mutex::new(Keyboard::default()))),
         (power::PORT, power::PORTS, Arc::new(Mutex::new(PowerRegisters))),
         (exit::PORT, 1, Arc::new(Mutex::new(ExitDevice))),
     ];

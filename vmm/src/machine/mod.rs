@@ -1,10 +1,12 @@
 //! A machine: built from what was asked, run, ended.
 
 mod builder;
-pub mod console_input;
+mod console_input;
+mod controller;
 mod devices;
 mod lifecycle;
 mod payload;
 
-pub use self::builder::{BuildError, Host, Machine, Remains, build};
-pub use self::lifecycle::{Lifecycle, State};
+pub use self::builder::{Host, Remains};
+pub use self::controller::{ControlError, Controller};
+pub use self::lifecycle::State;

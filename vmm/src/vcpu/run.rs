@@ -14,6 +14,8 @@ pub enum Ending {
     Reset,
     /// KVM or the host failed the guest; the sentence says how.
     Broken(String),
+    /// The process was told to end by this signal.
+    Signal(i32),
 }
 
 /// What every vCPU of a machine reaches, and what it tells the machine.

@@ -1,0 +1,31 @@
+//! `PUT /actions`: do something now.
+
+use serde::Deserialize;
+
+use super::answer::Answer;
+use super::endpoint::{Call, answer};
+use crate::machine::ControlError;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Action {
+    action_type: ActionType,
+}
+
+#[derive(Deserialize)]
+enum ActionType {
+    InstanceStart,
+    FlushMetrics,
+    SendCtrlAltDel,
+}
+
+/// `PUT /actions`.
+pub fn put(call: &Call<'_>) -> Answer {
+    answer(call.json::<Action>().map(|action| {
+        Answer::of(match action.action_type {
+            ActionType::InstanceStart => call.controller.start(),
+            ActionType::FlushMetrics => call.controller.flush_metrics(),
+            ActionType::SendCtrlAltDel => Err(ControlError::NotYet("SendCtrlAltDel")),
+        })
+    }))
+}

@@ -1,0 +1,147 @@
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, mpsc};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::MachineSpec;
+use crate::machine::{Controller, Host};
+use crate::virtio::worker_loop::WorkerLoop;
+
+struct Server {
+    folder: TempDir,
+    _socket: server::SocketPath,
+}
+
+impl Server {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api");
+        let host = Host { worker_loop: WorkerLoop::new().unwrap().handle(), endings: mpsc::channel().0 };
+        let controller = Controller::new("vm-1".into(), MachineSpec::default(), host);
+        let _socket = ApiServer::bind(&path).unwrap().serve(Arc::new(controller), 51200).unwrap();
+        Self { folder, _socket }
+    }
+
+    fn raw(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder.path().join("api")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // The server may answer and hang up before it has read everything.
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response);
+        response
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let length = body.len();
+        let response = self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = response.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn fault(&self, method: &str, path: &str, body: Option<Value>) -> String {
+        let (status, body) = self.call(method, path, body);
+        assert_eq!(status, 400, "{body}");
+        body["fault_message"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_machine_is_described_and_configured() {
+    let server = Server::new();
+    let (status, info) = server.call("GET", "/", None);
+    assert_eq!((status, &info["id"], &info["state"]), (200, &json!("vm-1"), &json!("Not started")));
+    assert_eq!(server.call("GET", "/version", None).1["firecracker_version"], "1.17.0");
+    assert_eq!(server.call("GET", "/machine-config", None).1["mem_size_mib"], 128);
+
+    let puts = [
+        ("/machine-config", json!({"vcpu_count": 2, "mem_size_mib": 256})),
+        ("/boot-source", json!({"kernel_image_path": "/nonexistent"})),
+        ("/drives/a", json!({"drive_id": "a", "is_root_device": false, "path_on_host": "/d"})),
+        ("/network-interfaces/n", json!({"iface_id": "n", "host_dev_name": "tap0"})),
+        ("/vsock", json!({"guest_cid": 3, "uds_path": "/s"})),
+        ("/entropy", json!({})),
+    ];
+    for (path, body) in puts {
+        assert_eq!(server.call("PUT", path, Some(body)), (204, Value::Null), "{path}");
+    }
+    assert_eq!(server.call("PATCH", "/machine-config", Some(json!({"vcpu_count": 4}))).0, 204);
+    let config = server.call("GET", "/vm/config", None).1;
+    assert_eq!(config["machine-config"]["vcpu_count"], 4);
+    assert_eq!(config["machine-config"]["mem_size_mib"], 256);
+    assert_eq!(config["drives"][0]["drive_id"], "a");
+}
+
+#[test]
+fn faults_name_the_thing() {
+    let server = Server::new();
+    let drive = json!({"drive_id": "a", "is_root_device": false, "path_on_host": "/d"});
+    let cases = [
+        ("GET", "/colour", None, "GET /colour"),
+        ("PUT", "/", None, "Invalid request method"),
+        ("PUT", "/boot-source", None, "no body"),
+        ("PUT", "/boot-source", Some(json!({"colour": 1})), "unknown field `colour`"),
+        ("PUT", "/machine-config", Some(json!({"vcpu_count": 0, "mem_size_mib": 1})), "vcpu_count is 0"),
+        ("PUT", "/drives/b", Some(drive), "does not match"),
+        ("PUT", "/drives/../x", None, "Invalid request method"),
+        ("PUT", "/balloon", Some(json!({})), "not supported yet"),
+        ("PATCH", "/vm", Some(json!({})), "not supported yet"),
+        ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "not supported yet"),
+        ("PUT", "/actions", Some(json!({"action_type": "FlushMetrics"})), "before starting"),
+        ("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})), "without kernel"),
+    ];
+    for (method, path, body, expected) in cases {
+        let message = server.fault(method, path, body);
+        assert!(message.contains(expected), "{method} {path}: {message}");
+    }
+    server.call("PUT", "/boot-source", Some(json!({"kernel_image_path": "/nonexistent"})));
+    let message = server.fault("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})));
+    assert!(message.contains("Cannot open kernel image /nonexistent"), "{message}");
+}
+
+#[test]
+fn bodies_are_limited() {
+    let server = Server::new();
+    let announced = "PUT /vsock HTTP/1.1\r\nHost: x\r\nContent-Length: 51201\r\n\r\n";
+    assert!(server.raw(announced).starts_with("HTTP/1.1 413"));
+    let chunk = "x".repeat(0x2000);
+    let chunked = format!(
+        "PUT /vsock HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        format!("2000\r\n{chunk}\r\n").repeat(8)
+    );
+    assert!(server.raw(&chunked).starts_with("HTTP/1.1 413"));
+    assert!(server.raw("nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
+}
+
+#[test]
+fn the_socket_is_private_refused_when_taken_and_gone_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(ApiServer::bind(&path), Err(ApiError::Bind(..))));
+    assert!(path.exists());
+    std::fs::remove_file(&path).unwrap();
+    drop(ApiServer::bind(&path).unwrap());
+    assert!(!path.exists());
+    assert!(std::fs::metadata(folder.path()).unwrap().permissions().mode() & 0o77 == 0);
+}
+
+#[test]
+fn clients_that_wait_do_not_keep_others_out_for_ever() {
+    let server = Server::new();
+    let waiting: Vec<_> = (0..MAX_CONNECTIONS - 1)
+        .map(|_| UnixStream::connect(server.folder.path().join("api")).unwrap())
+        .collect();
+    assert_eq!(server.call("GET", "/", None).0, 200);
+    drop(waiting);
+}

@@ -1,0 +1,64 @@
+//! Which endpoint a request is for.
+
+use hyper::Method;
+
+use super::answer::Answer;
+use super::endpoint::{Call, Endpoint};
+use super::{
+    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, network_interfaces,
+    version, vm_config, vsock,
+};
+use crate::machine::Controller;
+
+/// Method, path, endpoint. A `*` stands for one component, the call's id.
+const ROUTES: &[(Method, &str, Endpoint)] = &[
+    (Method::GET, "/", instance::get),
+    (Method::GET, "/version", version::get),
+    (Method::GET, "/vm/config", vm_config::get),
+    (Method::GET, "/machine-config", machine_config::get),
+    (Method::PUT, "/machine-config", machine_config::put),
+    (Method::PATCH, "/machine-config", machine_config::patch),
+    (Method::PUT, "/boot-source", boot_source::put),
+    (Method::PUT, "/drives/*", drives::put),
+    (Method::PUT, "/network-interfaces/*", network_interfaces::put),
+    (Method::PUT, "/vsock", vsock::put),
+    (Method::PUT, "/entropy", entropy::put),
+    (Method::PUT, "/logger", logger::put),
+    (Method::PUT, "/metrics", metrics::put),
+    (Method::PUT, "/actions", actions::put),
+];
+
+/// What Firecracker serves and this VMM does not yet, by the path's first component.
+const NOT_YET: [&str; 9] = [
+    "balloon",
+    "cpu-config",
+    "drives",
+    "hotplug",
+    "mmds",
+    "network-interfaces",
+    "pmem",
+    "serial",
+    "snapshot",
+];
+
+/// Answers a request.
+pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {
+    let found = ROUTES.iter().filter(|(other, ..)| other == method).find_map(|(_, pattern, endpoint)| {
+        matched(pattern, path).map(|id| endpoint(&Call { controller, id, body }))
+    });
+    found.unwrap_or_else(|| {
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if NOT_YET.contains(&first) || (method == Method::PATCH && path == "/vm") {
+            return Answer::refused(format!("{method} {path} is not supported yet by this VMM."));
+        }
+        Answer::refused(format!("Invalid request method and/or path: {method} {path}."))
+    })
+}
+
+/// The id, where `path` is one that `pattern` means.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let Some(prefix) = pattern.strip_suffix('*') else {
+        return (pattern == path).then_some("");
+    };
+    path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/'))
+}

@@ -1,0 +1,124 @@
+//! The one way to a machine from outside: what may be asked of it, in which state.
+
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::builder::{self, BuildError, Host, Machine, Remains};
+use super::console_input;
+use super::lifecycle::{Lifecycle, Refused, State, Step};
+use crate::config::{ConfigError, MachineSpec};
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Not in this state.
+    #[error(transparent)]
+    State(#[from] Refused),
+    /// Not with these values.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The machine does not start.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The figures cannot be written.
+    #[error("Cannot write metrics")]
+    Metrics(#[source] std::io::Error),
+    /// Firecracker has it, this VMM has not.
+    #[error("{0} is not supported yet by this VMM")]
+    NotYet(&'static str),
+}
+
+/// A machine and its configuration, shared by the main thread and the API's.
+pub struct Controller {
+    id: String,
+    host: Host,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    spec: MachineSpec,
+    life: Lifecycle,
+    machine: Option<Machine>,
+}
+
+impl Inner {
+    fn log(&self, id: &str, message: &str) {
+        if let Some(logger) = &self.spec.logger {
+            logger.write(id, message);
+        }
+    }
+}
+
+impl Controller {
+    /// For a machine named `id` that is configured with `spec` and not started.
+    pub fn new(id: String, spec: MachineSpec, host: Host) -> Self {
+        let inner = Inner { spec, life: Lifecycle::default(), machine: None };
+        Self { id, host, inner: Mutex::new(inner) }
+    }
+
+    /// The machine's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the machine is in its life.
+    pub fn state(&self) -> State {
+        self.inner().life.state()
+    }
+
+    /// The configuration as it stands.
+    pub fn spec(&self) -> MachineSpec {
+        self.inner().spec.clone()
+    }
+
+    /// Changes the configuration of a machine that has not started.
+    pub fn configure(
+        &self,
+        change: impl FnOnce(&mut MachineSpec) -> Result<(), ConfigError>,
+    ) -> Result<(), ControlError> {
+        let mut inner = self.inner();
+        inner.life.take(Step::Configure)?;
+        Ok(change(&mut inner.spec)?)
+    }
+
+    /// Builds the machine and runs it. After a failure it can be configured and started again.
+    pub fn start(&self) -> Result<(), ControlError> {
+        let mut inner = self.inner();
+        inner.life.take(Step::Configure)?;
+        let machine = builder::build(&inner.spec, &self.host)?;
+        if let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned() {
+            console_input::listen(&self.host.worker_loop, input, machine.serial());
+        }
+        inner.machine = Some(machine);
+        inner.life.take(Step::Start)?;
+        inner.log(&self.id, "The machine runs");
+        Ok(())
+    }
+
+    /// Writes the figures of a machine that runs.
+    pub fn flush_metrics(&self) -> Result<(), ControlError> {
+        let inner = self.inner();
+        inner.life.running()?;
+        match &inner.spec.metrics {
+            Some(metrics) => metrics.flush(&self.id).map_err(ControlError::Metrics),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the machine and tells what is left of it. Further requests are refused.
+    pub fn end(&self) -> Remains {
+        let mut inner = self.inner();
+        // The table lets a machine end in every state.
+        let _ = inner.life.take(Step::End);
+        let remains = inner.machine.take().map(Machine::end).unwrap_or_default();
+        inner.log(&self.id, "The machine has ended");
+        if let Some(metrics) = &inner.spec.metrics {
+            let _ = metrics.flush(&self.id);
+        }
+        remains
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
