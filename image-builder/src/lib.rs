@@ -1,17 +1,28 @@
 //! From container images and root file systems to disks that boot in a Bulkhead machine.
 //!
-//! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
+//! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
+//! * [`tree`]: the root file system in memory; [`disk`] writes it down.
+//! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
+//!   of it that boots by itself.
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
-//! * [`source`]: where an image comes from.
+//! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
 
+pub mod appliance;
+pub mod build;
 pub mod cpio;
+pub mod directory;
+pub mod disk;
 pub mod kernel;
 pub mod limits;
+pub mod manifest;
 pub mod oci;
 pub mod output;
 pub mod runtime_spec;
 pub mod source;
 pub mod tree;
 
+pub use appliance::ApplianceOptions;
+pub use build::{BuildOptions, ImageError, build};
+pub use manifest::{ManifestError, read_manifest, verify};
 pub use runtime_spec::{RuntimeOptions, RuntimeSpecError, runtime_spec};
 pub use source::{Source, SourceError};

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bulkhead_image::kernel::{self, KernelSpec};
-use clap::{Parser, Subcommand};
+use bulkhead_image::limits::Limits;
+use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
+use bulkhead_protocol::image::Manifest;
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(name = "bulkhead-image", version, about = "Container images in; bootable, verified disks out")]
 struct Arguments {
-    /// Print one JSON document instead of sentences
+    /// Print one JSON document in place of sentences
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -19,6 +22,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build a container root, or with --appliance a whole disk that boots by itself
+    Build(Box<BuildArguments>),
+    /// Print the manifest of a built image
+    Inspect {
+        /// The image
+        file: PathBuf,
+        /// Hold every part against its digest too
+        #[arg(long)]
+        verify: bool,
+    },
     /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json
     Kernel {
         /// The package, linux-image-….deb
@@ -36,6 +49,48 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct BuildArguments {
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE
+    source: String,
+    /// The image to write
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Make a whole disk with its own kernel
+    #[arg(long, requires = "kernel", requires = "initramfs")]
+    appliance: bool,
+    /// The appliance's kernel, as `bulkhead-image kernel` writes it
+    #[arg(long, value_name = "FILE", requires = "appliance")]
+    kernel: Option<PathBuf>,
+    /// The appliance's initramfs, as `bulkhead-image kernel` writes it
+    #[arg(long, value_name = "FILE", requires = "appliance")]
+    initramfs: Option<PathBuf>,
+    /// The appliance's kernel command line
+    #[arg(long, value_name = "WORDS", requires = "appliance")]
+    boot_args: Option<String>,
+    /// In place of the image's entry point
+    #[arg(long, value_name = "PROGRAM", requires = "appliance")]
+    entrypoint: Option<String>,
+    /// Set a variable in the container's environment
+    #[arg(long, short, value_name = "NAME=VALUE", requires = "appliance")]
+    env: Vec<String>,
+    /// The container's host name
+    #[arg(long, value_name = "NAME", requires = "appliance")]
+    hostname: Option<String>,
+    /// Limit the container's memory, in MiB
+    #[arg(long, value_name = "MIB", requires = "appliance")]
+    memory: Option<u64>,
+    /// Limit the container's processes
+    #[arg(long, value_name = "N", requires = "appliance")]
+    pids: Option<u32>,
+    /// What to run, in place of the image's command
+    #[arg(last = true, requires = "appliance")]
+    command: Vec<String>,
+    /// The file system's time of making, in seconds since 1970
+    #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
+    build_time: u64,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
@@ -48,16 +103,88 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let json = arguments.json;
     match arguments.command {
+        Command::Build(arguments) => {
+            let source: Source = arguments.source.parse()?;
+            let output = arguments.output.clone();
+            let manifest = bulkhead_image::build(&source, &output, &build_options(*arguments))?;
+            print_manifest(&manifest, json)
+        }
+        Command::Inspect { file, verify } => {
+            let manifest = bulkhead_image::read_manifest(&file)?;
+            if verify {
+                bulkhead_image::verify(&file, &manifest)?;
+            }
+            print_manifest(&manifest, json)
+        }
         Command::Kernel { deb, initd, output, modules } => {
             let record = kernel::take_apart(&KernelSpec { deb, initd, output, extra_modules: modules })?;
-            if arguments.json {
+            if json {
                 println!("{}", serde_json::to_string(&record)?);
             } else {
                 let names: Vec<_> = record.modules.iter().map(|module| module.name.as_str()).collect();
                 println!("Linux {} with the modules {}", record.version, names.join(" "));
             }
+            Ok(())
         }
+    }
+}
+
+fn build_options(arguments: BuildArguments) -> BuildOptions {
+    let runtime = RuntimeOptions {
+        entrypoint: arguments.entrypoint.map(|program| vec![program]),
+        command: Some(arguments.command),
+        env: arguments.env,
+        hostname: arguments.hostname,
+        memory: arguments.memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        pids: arguments.pids,
+        ..RuntimeOptions::default()
+    };
+    let appliance = arguments.kernel.zip(arguments.initramfs).filter(|_| arguments.appliance);
+    let appliance = appliance.map(|(kernel, initramfs)| ApplianceOptions {
+        kernel,
+        initramfs,
+        boot_args: arguments.boot_args,
+        runtime,
+    });
+    BuildOptions { build_time: arguments.build_time, limits: Limits::default(), appliance }
+}
+
+fn print_manifest(manifest: &Manifest, json: bool) -> Result<(), Box<dyn Error>> {
+    if json {
+        println!("{}", serde_json::to_string(manifest)?);
+        return Ok(());
+    }
+    let config = &manifest.config;
+    let kind = serde_json::to_value(manifest.kind)?;
+    let words = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
+    println!("{:<13} {:?}", "name", manifest.name);
+    println!("{:<13} {}", "kind", kind.as_str().unwrap_or_default());
+    println!("{:<13} {}", "architecture", manifest.architecture);
+    // Words of an image are quoted: they may hold anything, control characters included.
+    for (name, text) in [
+        ("entrypoint", words(&config.entrypoint)),
+        ("cmd", words(&config.cmd)),
+        ("env", words(&config.env)),
+        ("working dir", words(std::slice::from_ref(&config.working_dir))),
+        ("user", words(std::slice::from_ref(&config.user))),
+        ("ports", words(&config.exposed_ports)),
+        ("volumes", words(&config.volumes)),
+        ("stop signal", words(std::slice::from_ref(&config.stop_signal))),
+    ] {
+        if !matches!(text.as_str(), "" | "\"\"") {
+            println!("{name:<13} {text}");
+        }
+    }
+    for (name, value) in &config.labels {
+        println!("{:<13} {name:?} {value:?}", "label");
+    }
+    if let Some(boot_args) = &manifest.boot_args {
+        println!("{:<13} {boot_args:?}", "boot args");
+    }
+    for (name, part) in &manifest.parts {
+        println!("{:<13} {name}: {} bytes at {}, sha256 {}", "part", part.size, part.offset, part.sha256);
     }
     Ok(())
 }

@@ -20,17 +20,13 @@ impl Output {
         if path.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "It is a directory"));
         }
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new().prefix(".bulkhead-").suffix(".part").tempfile_in(folder)?;
+        let file = tempfile::Builder::new().prefix(".bulkhead-").suffix(".part").tempfile_in(folder(path))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// The open file.
-    pub fn file(&mut self) -> &mut File {
-        self.file.as_file_mut()
+    pub fn file(&self) -> &File {
+        self.file.as_file()
     }
 
     /// Gives the file its name, readable by everyone, in place of whatever had that name.
@@ -41,9 +37,17 @@ impl Output {
     }
 }
 
+/// The folder that holds `path`.
+pub fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Writes `bytes` to `path`, whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut output = Output::begin(path)?;
+    let output = Output::begin(path)?;
     let mut writer = BufWriter::new(output.file());
     writer.write_all(bytes)?;
     writer.flush()?;

@@ -1,3 +1,192 @@
-//! Container images: documents, layouts, archives, layers.
+//! Container images on the local disk: layouts, archives, documents, layers.
 
+mod compression;
+mod docker;
+mod documents;
 pub mod layer;
+mod layout;
+mod storage;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bulkhead_protocol::image::ImageConfig;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::limits::Limits;
+use crate::source::Source;
+use documents::Configuration;
+use layer::{Assembly, LayerError};
+use storage::{Blob, Storage};
+
+pub(crate) use storage::open_file;
+
+/// The only platform that runs.
+pub const ARCHITECTURE: &str = "amd64";
+
+/// Why an image cannot be read.
+#[derive(Debug, Error)]
+pub enum OciError {
+    /// The source itself.
+    #[error("Cannot open {0}")]
+    Open(PathBuf, #[source] io::Error),
+    /// The tar file around an image.
+    #[error("Cannot read the archive {0}")]
+    Archive(PathBuf, #[source] io::Error),
+    /// A blob that is not there or cannot be read.
+    #[error("Cannot read {0} of {1}")]
+    Blob(String, PathBuf, #[source] io::Error),
+    /// A temporary file.
+    #[error("Cannot write a temporary file beside the output")]
+    Spill(#[source] io::Error),
+    /// A document over the limit.
+    #[error("The document {0} is larger than {1} bytes")]
+    LargeDocument(String, u64),
+    /// A document that is no JSON, or not what it should be.
+    #[error("Cannot understand the document {0}")]
+    Parse(String, #[source] serde_json::Error),
+    /// A document that says two things at once.
+    #[error("The document {0} is ambiguous: {1}")]
+    Ambiguous(String, &'static str),
+    /// A document of a kind that cannot be used.
+    #[error("The document {0} is not usable: {1}")]
+    Unusable(String, String),
+    /// A digest in words that are not understood.
+    #[error("The digest {0:?} is not sha256 and 64 hexadecimal digits")]
+    Digest(String),
+    /// A blob that is not what its name says.
+    #[error("The content of {0} does not match its {1}")]
+    Mismatch(String, &'static str),
+    /// No such image, or too many.
+    #[error("{0} holds no image {1}; it holds: {2}")]
+    NoImage(PathBuf, String, String),
+    /// Not for this platform.
+    #[error("The image is for {0} and only linux/amd64 runs")]
+    Platform(String),
+    /// Too many layers.
+    #[error("The image has {0} layers and at most {1} are taken")]
+    Layers(usize, usize),
+    /// A layer cannot be applied.
+    #[error("Cannot apply layer {0}")]
+    Layer(u32, #[source] LayerError),
+}
+
+/// An image: its configuration, and its layers from the lowest up.
+#[derive(Debug)]
+pub struct Image {
+    /// How to run it.
+    pub config: ImageConfig,
+    layers: Vec<Layer>,
+}
+
+/// A layer that has not been read yet.
+#[derive(Debug)]
+struct Layer {
+    blob: Blob,
+    /// Its name for people.
+    name: String,
+    /// SHA-256 of the blob, where a manifest tells it.
+    digest: Option<String>,
+    /// SHA-256 of the uncompressed layer, where a configuration tells it.
+    diff_id: Option<String>,
+}
+
+/// Opens an image. `scratch` is a folder for temporary files without a name.
+pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<Image>, OciError> {
+    match source {
+        Source::OciLayout { path, tag } => {
+            layout::open(&Storage::folder(path)?, path, tag.as_deref(), limits).map(Some)
+        }
+        Source::OciArchive { path, tag } => {
+            layout::open(&Storage::archive(path, scratch, limits)?, path, tag.as_deref(), limits).map(Some)
+        }
+        Source::DockerArchive { path, reference } => {
+            let storage = Storage::archive(path, scratch, limits)?;
+            docker::open(&storage, path, reference.as_deref(), limits).map(Some)
+        }
+        Source::Tar(path) => {
+            let blob = open_file(path).and_then(Blob::whole);
+            let blob = blob.map_err(|error| OciError::Open(path.clone(), error))?;
+            let layer = Layer { blob, name: source.to_string(), digest: None, diff_id: None };
+            Ok(Some(Image { config: ImageConfig::default(), layers: vec![layer] }))
+        }
+        Source::Directory(_) => Ok(None),
+    }
+}
+
+impl Image {
+    /// Applies all layers. The blob of each is held against its digest before anything in it is looked at.
+    pub fn assemble(self, assembly: &mut Assembly<'_>, limits: &Limits) -> Result<(), OciError> {
+        let mut left = limits.data;
+        for (number, mut layer) in (1..).zip(self.layers) {
+            let failed = |error| OciError::Layer(number, error);
+            let read = |error| failed(LayerError::Read(error));
+            if let Some(digest) = layer.digest
+                && layer.blob.sha256().map_err(read)? != digest
+            {
+                return Err(OciError::Mismatch(layer.name, "digest"));
+            }
+            let reader = compression::blob_reader(layer.blob, left).map_err(read)?;
+            let mut reader = Hashing { reader, digest: Sha256::new(), count: 0 };
+            assembly.apply(number, &mut reader).map_err(failed)?;
+            left -= reader.count.min(left);
+            if let Some(diff_id) = layer.diff_id
+                && hex::encode(reader.digest.finalize()) != diff_id
+            {
+                return Err(OciError::Mismatch(layer.name, "uncompressed digest (diff_id)"));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Hashing<R> {
+    reader: R,
+    digest: Sha256,
+    count: u64,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        self.count += read as u64;
+        Ok(read)
+    }
+}
+
+/// The digits of a digest; no other algorithm is in use.
+fn sha256_digits(digest: &str) -> Result<&str, OciError> {
+    let digits = digest.strip_prefix("sha256:").filter(|digits| is_sha256(digits));
+    digits.ok_or_else(|| OciError::Digest(digest.chars().take(100).collect()))
+}
+
+fn is_sha256(digits: &str) -> bool {
+    digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Checks a configuration against the platform and the number of layers; returns it with the digests of
+/// the uncompressed layers.
+fn configuration(
+    name: &str,
+    bytes: &[u8],
+    layers: usize,
+    limits: &Limits,
+) -> Result<(ImageConfig, Vec<String>), OciError> {
+    let parsed = serde_json::from_slice(bytes);
+    let document: Configuration = parsed.map_err(|error| OciError::Parse(name.to_owned(), error))?;
+    if document.os != "linux" || document.architecture != ARCHITECTURE {
+        return Err(OciError::Platform(format!("{}/{}", document.os, document.architecture)));
+    }
+    let diff_ids = document.rootfs.diff_ids.unwrap_or_default();
+    if layers > limits.layers {
+        return Err(OciError::Layers(layers, limits.layers));
+    }
+    if diff_ids.len() != layers {
+        let what = format!("it names {} layers and the manifest {layers}", diff_ids.len());
+        return Err(OciError::Unusable(name.to_owned(), what));
+    }
+    let diff_ids = diff_ids.iter().map(|digest| sha256_digits(digest).map(str::to_owned));
+    Ok((document.config.unwrap_or_default().into(), diff_ids.collect::<Result<_, _>>()?))
+}

@@ -22,7 +22,7 @@ const MAX_EXTENSIONS: usize = 16;
 
 /// An entry as the archive tells it. Nothing of it has been checked beyond its own form.
 #[derive(Debug)]
-pub(super) struct ArchiveEntry {
+pub(in crate::oci) struct ArchiveEntry {
     pub name: Vec<u8>,
     pub link: Vec<u8>,
     pub kind: ArchiveKind,
@@ -35,7 +35,7 @@ pub(super) struct ArchiveEntry {
 
 /// What an entry is.
 #[derive(Debug)]
-pub(super) enum ArchiveKind {
+pub(in crate::oci) enum ArchiveKind {
     /// A file of that size, with data in these stretches.
     File(u64, Vec<Extent>),
     Directory,
@@ -48,14 +48,26 @@ pub(super) enum ArchiveKind {
 
 /// What is wrong, and with which entry as far as its name is known.
 #[derive(Debug)]
-pub(super) enum ArchiveError {
+pub(in crate::oci) enum ArchiveError {
     Read(io::Error),
     Entry(Vec<u8>, Refusal),
 }
 
+impl From<ArchiveError> for io::Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Read(error) => error,
+            ArchiveError::Entry(name, refusal) => {
+                let name = String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned();
+                Self::new(io::ErrorKind::InvalidData, format!("Cannot read its member {name:?}: {refusal}"))
+            }
+        }
+    }
+}
+
 /// The entries of an archive.
 #[derive(Debug)]
-pub(super) struct Entries<R> {
+pub(in crate::oci) struct Entries<R> {
     reader: R,
     /// What is left of the present entry's data in the archive, without its padding.
     left: u64,
@@ -64,13 +76,18 @@ pub(super) struct Entries<R> {
 }
 
 impl<R: Read> Entries<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(in crate::oci) fn new(reader: R) -> Self {
         Self { reader, left: 0, padding: 0, ended: false }
     }
 
     /// Whether the blocks that mark the end have been seen.
-    pub(super) fn ended(&self) -> bool {
+    pub(in crate::oci) fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// The stream.
+    pub(in crate::oci) fn inner(&self) -> &R {
+        &self.reader
     }
 
     /// The stream, to read what follows the archive.
@@ -79,7 +96,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// The next entry, or none at the end. What was not read of the present one is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<ArchiveEntry>, ArchiveError> {
+    pub(in crate::oci) fn next(&mut self) -> Result<Option<ArchiveEntry>, ArchiveError> {
         let (mut pax, mut long_name, mut long_link) = (Pax::default(), None, None);
         for _ in 0..=MAX_EXTENSIONS {
             let Some(header) = self.header()? else { return Ok(None) };

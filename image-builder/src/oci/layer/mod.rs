@@ -17,7 +17,9 @@ use thiserror::Error;
 
 use crate::limits::Limits;
 use crate::tree::{Attributes, Bodies, Entry, Inode, InodeId, Kind, MAX_NAME, PathError, ROOT, Tree, Xattrs};
-use archive::{ArchiveEntry, ArchiveError, ArchiveKind, Entries};
+use archive::{ArchiveEntry, ArchiveError};
+
+pub(super) use archive::{ArchiveKind, Entries};
 
 pub use refusal::Refusal;
 
@@ -278,7 +280,7 @@ fn target(link: &[u8]) -> Result<Box<[u8]>, Refusal> {
 
 /// The attributes that mean something in a guest and fit the file system. Those that an overlay keeps for
 /// itself would change what the guest sees of the root, and labels of the building host mean nothing.
-fn kept_xattrs(xattrs: Xattrs) -> Result<Xattrs, Refusal> {
+pub(crate) fn kept_xattrs(xattrs: Xattrs) -> Result<Xattrs, Refusal> {
     let mut kept = Xattrs::new();
     let mut total = 0;
     for (name, value) in xattrs {

@@ -1,0 +1,127 @@
+//! Builds an image: source, layers, file system, manifest, one file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bulkhead_protocol::image::{FOOTER_MAGIC, ImageConfig, ImageKind, MAX_MANIFEST, Manifest, VERSION};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::appliance::{Appliance, ApplianceError, ApplianceOptions};
+use crate::directory::{self, DirectoryError};
+use crate::disk::Sink;
+use crate::disk::erofs::{self, ErofsError};
+use crate::limits::Limits;
+use crate::manifest::ManifestError;
+use crate::oci::layer::Assembly;
+use crate::oci::{self, OciError};
+use crate::output::Output;
+use crate::source::{Source, SourceError};
+use crate::tree::Bodies;
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// The time that the file system tells as that of its making, in seconds since 1970.
+    pub build_time: u64,
+    /// How much of an image is taken.
+    pub limits: Limits,
+    /// Make a whole disk in place of a container root.
+    pub appliance: Option<ApplianceOptions>,
+}
+
+/// Why an image cannot be built or read.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The words for the source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The source.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// The source, a folder.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The file system.
+    #[error(transparent)]
+    Erofs(#[from] ErofsError),
+    /// What an appliance has besides.
+    #[error(transparent)]
+    Appliance(#[from] ApplianceError),
+    /// The manifest of a built image.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The output.
+    #[error("Cannot write the image {0}")]
+    Write(PathBuf, #[source] io::Error),
+}
+
+/// Builds an image from `source` in one file, `output`, which appears whole or not at all. The same source
+/// gives the same bytes.
+pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<Manifest, ImageError> {
+    let write = |error| ImageError::Write(output.to_owned(), error);
+    let limits = &options.limits;
+    let folder = crate::output::folder(output);
+    let image = oci::open(source, folder, limits)?;
+    let config = image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+    let appliance = match &options.appliance {
+        Some(appliance) => Some(Appliance::prepare(appliance, &config)?),
+        None => None,
+    };
+    let file = Output::begin(output).map_err(write)?;
+    let bodies = Bodies::new(folder, limits.data).map_err(OciError::Spill)?;
+    let mut assembly = Assembly::new(bodies, limits);
+    match image {
+        Some(image) => image.assemble(&mut assembly, limits)?,
+        None => directory::assemble(source.path(), &mut assembly, limits)?,
+    }
+    assembly.bodies.flush().map_err(OciError::Spill)?;
+
+    let mut manifest = manifest(source, config);
+    let mut sink = Sink::new(file.file());
+    if let Some(appliance) = &appliance {
+        manifest.kind = ImageKind::Appliance;
+        manifest.boot_args = Some(appliance.boot_args().to_owned());
+        appliance.write_head(&mut sink, &mut manifest).map_err(write)?;
+    }
+    sink.begin_part();
+    erofs::write(&assembly.tree, &assembly.bodies, options.build_time, limits.data, &mut sink)?;
+    manifest.parts.insert("root".to_owned(), sink.end_part());
+    match &appliance {
+        Some(appliance) => appliance.write_tail(sink, file.file(), &manifest),
+        None => write_footer(sink, &manifest),
+    }
+    .map_err(write)?;
+    file.finish().map_err(write)?;
+    Ok(manifest)
+}
+
+fn manifest(source: &Source, config: ImageConfig) -> Manifest {
+    Manifest {
+        version: VERSION,
+        kind: ImageKind::ContainerRoot,
+        name: source.name(),
+        architecture: oci::ARCHITECTURE.to_owned(),
+        config,
+        parts: BTreeMap::new(),
+        boot_args: None,
+    }
+}
+
+fn write_footer(mut sink: Sink<'_>, manifest: &Manifest) -> io::Result<()> {
+    sink.align()?;
+    let offset = sink.position();
+    let json = serde_json::to_vec(manifest).map_err(io::Error::other)?;
+    if json.len() as u64 > MAX_MANIFEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "The manifest is larger than 1 MiB"));
+    }
+    sink.write_all(&json)?;
+    sink.align()?;
+    sink.write_all(FOOTER_MAGIC)?;
+    sink.write_all(&offset.to_le_bytes())?;
+    sink.write_all(&(json.len() as u64).to_le_bytes())?;
+    sink.write_all(&Sha256::digest(&json))?;
+    sink.align()?;
+    sink.flush()
+}

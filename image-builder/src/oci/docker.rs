@@ -1,0 +1,64 @@
+//! What `docker save` and `skopeo copy … docker-archive:` write: a tar file with a `manifest.json`.
+
+use std::path::Path;
+
+use super::documents::SavedImage;
+use super::storage::Storage;
+use super::{Image, Layer, OciError, configuration, is_sha256};
+use crate::limits::Limits;
+
+const MANIFEST: &str = "manifest.json";
+
+pub(super) fn open(
+    storage: &Storage,
+    path: &Path,
+    reference: Option<&str>,
+    limits: &Limits,
+) -> Result<Image, OciError> {
+    let parsed = serde_json::from_slice(&storage.document(MANIFEST, limits.document)?);
+    let images: Vec<SavedImage> = parsed.map_err(|error| OciError::Parse(MANIFEST.to_owned(), error))?;
+    let saved = named(path, &images, reference)?;
+    let bytes = storage.document(&saved.config, limits.document)?;
+    // The configuration's name is its digest: HEX.json, or blobs/sha256/HEX.
+    let name = saved.config.trim_end_matches(".json");
+    let name = name.rsplit('/').next().unwrap_or(name);
+    if is_sha256(name) && storage.open(&saved.config)?.sha256().ok().as_deref() != Some(name) {
+        return Err(OciError::Mismatch(saved.config.clone(), "digest"));
+    }
+    let layers = saved.layers.as_deref().unwrap_or_default();
+    let (config, diff_ids) = configuration(&saved.config, &bytes, layers.len(), limits)?;
+    let open = |(name, diff_id): (&String, String)| {
+        // A layer here may be compressed too; the configuration tells the digest of what is in it.
+        Ok(Layer { blob: storage.open(name)?, name: name.clone(), digest: None, diff_id: Some(diff_id) })
+    };
+    let layers = layers.iter().zip(diff_ids).map(open).collect::<Result<_, _>>()?;
+    Ok(Image { config, layers })
+}
+
+fn named<'s>(
+    path: &Path,
+    images: &'s [SavedImage],
+    reference: Option<&str>,
+) -> Result<&'s SavedImage, OciError> {
+    let tags = |image: &'s SavedImage| image.repo_tags.iter().flatten();
+    // As Docker has it, a name without a tag means "latest".
+    let wanted = reference.map(|reference| match reference.rsplit('/').next() {
+        Some(last) if !last.contains(':') => format!("{reference}:latest"),
+        _ => reference.to_owned(),
+    });
+    let fits = |tag: &String| {
+        let short = |wanted: &String| tag.trim_start_matches("docker.io/library/") == *wanted;
+        wanted.as_ref().is_some_and(|wanted| tag == wanted || short(wanted))
+    };
+    let found: Vec<_> = images.iter().filter(|image| wanted.is_none() || tags(image).any(fits)).collect();
+    match (&found[..], wanted) {
+        ([image], _) => Ok(image),
+        ([_, ..], Some(_)) => Err(OciError::Ambiguous(MANIFEST.to_owned(), "two images have that reference")),
+        (_, wanted) => {
+            let known: Vec<_> = images.iter().flat_map(tags).take(10).map(String::as_str).collect();
+            let wanted =
+                wanted.map_or_else(|| "without a reference".to_owned(), |wanted| format!("{wanted:?}"));
+            Err(OciError::NoImage(path.to_owned(), wanted, known.join(", ")))
+        }
+    }
+}

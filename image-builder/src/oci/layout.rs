@@ -1,0 +1,158 @@
+//! OCI image layouts (OCI image specification 1.1, `image-layout.md`), in a folder or a tar file.
+
+use std::path::Path;
+
+use super::documents::{Descriptor, Document};
+use super::storage::Storage;
+use super::{ARCHITECTURE, Image, Layer, OciError, configuration, sha256_digits};
+use crate::limits::Limits;
+
+/// How many indexes may lead to one another.
+const MAX_DEPTH: usize = 4;
+
+const INDEX_TYPES: &[&str] =
+    &["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+
+const MANIFEST_TYPES: &[&str] =
+    &["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+
+const CONFIG_TYPES: &[&str] =
+    &["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+const LAYER_TYPES: &[&str] = &[
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar+zstd",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+];
+
+pub(super) fn open(
+    storage: &Storage,
+    path: &Path,
+    tag: Option<&str>,
+    limits: &Limits,
+) -> Result<Image, OciError> {
+    let mut name = "index.json".to_owned();
+    let mut document = parse(&name, &storage.document(&name, limits.document)?)?;
+    let manifests = document.manifests.take();
+    let manifests = manifests.ok_or_else(|| unusable(&name, "it lists no manifests"))?;
+    let mut descriptor = tagged(path, &manifests, tag)?.clone();
+    for _ in 0..MAX_DEPTH {
+        name = blob_name(&descriptor)?;
+        document = parse(&name, &blob(storage, &descriptor, limits)?)?;
+        let Some(manifests) = document.manifests.take() else {
+            check_type(&name, &descriptor, MANIFEST_TYPES)?;
+            return image(storage, &name, document, limits);
+        };
+        check_type(&name, &descriptor, INDEX_TYPES)?;
+        descriptor = for_platform(&manifests)?.clone();
+    }
+    Err(unusable(&name, "it is an index of an index of an index of an index"))
+}
+
+fn image(storage: &Storage, name: &str, document: Document, limits: &Limits) -> Result<Image, OciError> {
+    let (Some(config), Some(layers)) = (document.config, document.layers) else {
+        return Err(unusable(name, "it names no configuration or no layers"));
+    };
+    let config_name = blob_name(&config)?;
+    check_type(&config_name, &config, CONFIG_TYPES)?;
+    let (config, diff_ids) =
+        configuration(&config_name, &blob(storage, &config, limits)?, layers.len(), limits)?;
+    let open = |(layer, diff_id): (Descriptor, String)| {
+        let name = blob_name(&layer)?;
+        check_type(&name, &layer, LAYER_TYPES)?;
+        let blob = storage.open(&name)?;
+        if blob.size != layer.size {
+            return Err(OciError::Mismatch(name, "size"));
+        }
+        let digest = Some(sha256_digits(&layer.digest)?.to_owned());
+        Ok(Layer { blob, name, digest, diff_id: Some(diff_id) })
+    };
+    let layers = layers.into_iter().zip(diff_ids).map(open).collect::<Result<_, _>>()?;
+    Ok(Image { config, layers })
+}
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Document, OciError> {
+    let parsed = serde_json::from_slice(bytes);
+    let document: Document = parsed.map_err(|error| OciError::Parse(name.to_owned(), error))?;
+    if document.fs_layers.is_some() || document.schema_version.is_some_and(|version| version != 2) {
+        return Err(unusable(name, "its schemaVersion is not 2"));
+    }
+    // One reader would take it for an index and another for a manifest (GHSA-77vh-xpmg-72qh).
+    if document.manifests.is_some() && (document.layers.is_some() || document.config.is_some()) {
+        return Err(OciError::Ambiguous(name.to_owned(), "it is an index and a manifest at once"));
+    }
+    Ok(document)
+}
+
+/// Reads a document after its size and its digest have been checked.
+fn blob(storage: &Storage, descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u8>, OciError> {
+    let name = blob_name(descriptor)?;
+    let mut blob = storage.open(&name)?;
+    if blob.size != descriptor.size {
+        return Err(OciError::Mismatch(name, "size"));
+    }
+    let bytes = storage.document(&name, limits.document)?;
+    let digest = blob.sha256().map_err(|error| OciError::Blob(name.clone(), "the image".into(), error))?;
+    if digest != sha256_digits(&descriptor.digest)? {
+        return Err(OciError::Mismatch(name, "digest"));
+    }
+    Ok(bytes)
+}
+
+fn blob_name(descriptor: &Descriptor) -> Result<String, OciError> {
+    Ok(format!("blobs/sha256/{}", sha256_digits(&descriptor.digest)?))
+}
+
+fn tagged<'d>(
+    path: &Path,
+    manifests: &'d [Descriptor],
+    tag: Option<&str>,
+) -> Result<&'d Descriptor, OciError> {
+    let fits = |descriptor: &&Descriptor| tag.is_none() || descriptor.tag() == tag;
+    let mut found = manifests.iter().filter(fits);
+    match (found.next(), tag) {
+        (Some(first), _) if found.all(|other| other.digest == first.digest) => Ok(first),
+        (Some(_), Some(_)) => {
+            Err(OciError::Ambiguous("index.json".to_owned(), "two different images have that tag"))
+        }
+        (_, tag) => {
+            let tags: Vec<_> = manifests.iter().filter_map(Descriptor::tag).take(10).collect();
+            let wanted = tag.map_or_else(|| "without a tag".to_owned(), |tag| format!("{tag:?}"));
+            Err(OciError::NoImage(path.to_owned(), wanted, tags.join(", ")))
+        }
+    }
+}
+
+fn for_platform(manifests: &[Descriptor]) -> Result<&Descriptor, OciError> {
+    let runs = |descriptor: &&Descriptor| match &descriptor.platform {
+        Some(platform) => platform.os == "linux" && platform.architecture == ARCHITECTURE,
+        // The configuration tells.
+        None => manifests.len() == 1,
+    };
+    manifests.iter().find(runs).ok_or_else(|| {
+        let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref()).take(10);
+        let platforms = platforms.map(|platform| format!("{}/{}", platform.os, platform.architecture));
+        OciError::Platform(platforms.collect::<Vec<_>>().join(", "))
+    })
+}
+
+fn check_type(name: &str, descriptor: &Descriptor, known: &[&str]) -> Result<(), OciError> {
+    match &descriptor.media_type {
+        Some(kind) if !known.contains(&kind.as_str()) => {
+            let kind: String = kind.chars().take(100).collect();
+            Err(unusable(name, &format!("its media type {kind:?} is not that of a container image")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unusable(name: &str, what: &str) -> OciError {
+    OciError::Unusable(name.to_owned(), what.to_owned())
+}
