@@ -1,0 +1,68 @@
+use bulkhead_protocol::agent::{Device, RootDisk, VolumeDisk};
+use bulkhead_protocol::oci::{Namespace, Process};
+
+use super::*;
+
+fn request() -> CreateContainer {
+    let process = Process { args: vec!["/bin/true".into()], cwd: "/".into(), ..Process::default() };
+    CreateContainer {
+        id: "web-1".into(),
+        spec: Spec { process, ..Spec::default() },
+        root: RootDisk { device: Device("serial:root".into()) },
+        volumes: vec![],
+        end_machine: false,
+    }
+}
+
+fn refused(change: impl FnOnce(&mut CreateContainer)) -> String {
+    let mut request = request();
+    change(&mut request);
+    crate::console::chain(&check(&request).unwrap_err())
+}
+
+#[test]
+fn the_least_specification_is_enough() {
+    check(&request()).unwrap();
+}
+
+#[test]
+fn ids_are_plain_names() {
+    for id in ["", "-a", ".", "..", "a/b", "a b", "ä", &"x".repeat(65)] {
+        assert!(refused(|request| request.id = id.into()).contains("The id"), "{id}");
+    }
+    for id in ["a", "0", "A.b_c-d", &"x".repeat(64)] {
+        assert!(check_id(id).is_ok(), "{id}");
+    }
+}
+
+#[test]
+fn wrong_values_are_named() {
+    assert!(refused(|r| r.spec.process.args.clear()).contains("process.args"));
+    assert!(refused(|r| r.spec.process.cwd = "tmp".into()).contains("process.cwd"));
+    assert!(refused(|r| r.spec.process.cwd = "/a/../b".into()).contains("process.cwd"));
+    assert!(refused(|r| r.spec.process.env.push("NAME".into())).contains("process.env"));
+    assert!(refused(|r| r.spec.process.env.push("A=\0".into())).contains("zero byte"));
+    assert!(refused(|r| r.spec.process.terminal = true).contains("process.terminal"));
+    assert!(refused(|r| r.spec.hostname = Some("a/b".into())).contains("hostname"));
+    assert!(refused(|r| r.spec.linux.cgroups_path = Some("/a/../b".into())).contains("cgroupsPath"));
+    assert!(refused(|r| r.root.device = Device("/etc/passwd".into())).contains("/etc/passwd"));
+    assert!(refused(|r| r.spec.linux.masked_paths = vec!["/x".into(); 1025]).contains("maskedPaths"));
+    let joined = Namespace { kind: NamespaceKind::Network, path: Some("/proc/1/ns/net".into()) };
+    assert!(refused(|r| r.spec.linux.namespaces = vec![joined]).contains("joining"));
+    let volume =
+        VolumeDisk { device: Device("serial:data".into()), destination: "/a/../..".into(), read_only: false };
+    assert!(refused(|r| r.volumes = vec![volume]).contains("/a/../.."));
+}
+
+#[test]
+fn sysctls_of_the_guest_are_refused() {
+    let set = |name: &str| {
+        let name = name.to_owned();
+        refused(|r| {
+            r.spec.linux.sysctl.insert(name, "1".into());
+        })
+    };
+    for name in ["kernel.core_pattern", "net.ipv4.ip_forward", "vm.swappiness", "kernel/../vm/x", "a"] {
+        assert!(set(name).contains("linux.sysctl"), "{name}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The last step: the environment, the search for the program, and exec.
+
+use std::collections::HashSet;
+use std::ffi::{CString, c_char};
+use std::io;
+
+use super::{Failure, Ready, StageError, privileges};
+use crate::console;
+
+/// Where programs are looked for when the environment does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A shell's status for a program that cannot be run.
+const CANNOT_RUN: u8 = 126;
+
+/// A shell's status for a program that is not there.
+const NOT_FOUND: u8 = 127;
+
+/// Why the program did not begin.
+#[derive(Debug, thiserror::Error)]
+enum ExecError {
+    /// A working folder outside the container, or none.
+    #[error("Cannot enter the working folder {path}")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No folder of PATH has it.
+    #[error("Cannot run {name}: executable file not found in PATH ({path})")]
+    NotInPath {
+        /// The program.
+        name: String,
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The kernel refused it.
+    #[error("Cannot run {name}")]
+    Exec {
+        /// The program.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ExecError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::NotInPath { .. } => NOT_FOUND,
+            Self::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+            Self::Exec { .. } | Self::Folder { .. } => CANNOT_RUN,
+        }
+    }
+}
+
+/// Becomes the program. Returns only to say why not.
+pub(super) fn run(mut ready: Ready) -> Failure {
+    let environment = environment(&ready);
+    let words = ready.config.spec.process.args.clone();
+    if let Err(error) = privileges::give_up(&mut ready) {
+        return Failure::of_guest(&*error);
+    }
+    let folder = ready.config.spec.process.cwd.as_str();
+    let error = match enter_folder(if folder.is_empty() { "/" } else { folder }) {
+        Ok(()) => match become_it(&words, &environment) {
+            Ok(error) => error,
+            Err(error) => return Failure::of_guest(&*error),
+        },
+        Err(error) => error,
+    };
+    Failure { message: console::chain(&error), by_caller: true, code: error.code() }
+}
+
+/// Enters the working folder as the program's user, and makes sure that it lies in the container.
+fn enter_folder(path: &str) -> Result<(), ExecError> {
+    let failed = |source: io::Error| ExecError::Folder { path: path.to_owned(), source };
+    rustix::process::chdir(path).map_err(|error| failed(error.into()))?;
+    let reached = rustix::process::getcwd(Vec::new()).map_err(|error| failed(error.into()))?;
+    if reached.as_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(failed(io::Error::other("it lies outside the container")))
+}
+
+/// What the program finds in its environment: the specification's words, and what every program expects.
+fn environment(ready: &Ready) -> Vec<String> {
+    let mut variables = Vec::new();
+    let mut seen = HashSet::new();
+    // The last word of a name counts.
+    for word in ready.config.spec.process.env.iter().rev() {
+        let name = word.split('=').next().unwrap_or(word);
+        if seen.insert(name) {
+            variables.push(word.clone());
+        }
+    }
+    variables.reverse();
+    let home = ready.identity.home.as_deref().filter(|home| !home.is_empty()).unwrap_or("/");
+    for (name, value) in [("PATH", PATH), ("HOSTNAME", &ready.config.hostname), ("HOME", home)] {
+        if !seen.contains(name) {
+            variables.push(format!("{name}={value}"));
+        }
+    }
+    variables
+}
+
+/// Tries every place where the program may be.
+fn become_it(words: &[String], environment: &[String]) -> Result<ExecError, StageError> {
+    let name = words.first().ok_or("there is no program to run")?;
+    let arguments = strings(words)?;
+    let variables = strings(environment)?;
+    restore_signals()?;
+    close_the_rest()?;
+    let exec = |source| ExecError::Exec { name: name.clone(), source };
+    if name.contains('/') {
+        return Ok(exec(execve(&CString::new(name.as_str())?, &arguments, &variables)));
+    }
+    let path = environment.iter().find_map(|word| word.strip_prefix("PATH=")).unwrap_or(PATH);
+    let mut refused = None;
+    for folder in path.split(':') {
+        let folder = if folder.is_empty() { "." } else { folder };
+        let error = execve(&CString::new(format!("{folder}/{name}"))?, &arguments, &variables);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => refused = Some(error),
+            _ => return Ok(exec(error)),
+        }
+    }
+    Ok(match refused {
+        Some(error) => exec(error),
+        None => ExecError::NotInPath { name: name.clone(), path: path.to_owned() },
+    })
+}
+
+fn strings(words: &[String]) -> Result<Vec<CString>, StageError> {
+    Ok(words.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?)
+}
+
+/// Rust ignores SIGPIPE, and exec would hand that on.
+#[allow(unsafe_code, reason = "rustix does not offer signal dispositions")]
+fn restore_signals() -> Result<(), StageError> {
+    // SAFETY: the default disposition runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error().into()) } else { Ok(()) }
+}
+
+/// Marks everything above the three streams to be closed by exec.
+#[allow(unsafe_code, reason = "rustix does not offer close_range")]
+fn close_the_rest() -> Result<(), StageError> {
+    // SAFETY: with this flag nothing is closed now: descriptors stay valid until this process is another.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
+}
+
+/// Runs the program; returns only with the reason why not.
+#[allow(unsafe_code, reason = "no safe exec takes exactly these arguments and this environment")]
+fn execve(path: &CString, arguments: &[CString], variables: &[CString]) -> io::Error {
+    let pointers = |words: &[CString]| -> Vec<*const c_char> {
+        words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(arguments), pointers(variables));
+    // SAFETY: both arrays end with a null pointer, and all strings live through the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), variables.as_ptr()) };
+    io::Error::last_os_error()
+}

@@ -1,0 +1,7 @@
+//! What keeps a container in its place: cgroups, capabilities, system call filters, limits.
+
+pub mod capabilities;
+pub mod cgroup;
+pub mod device_filter;
+pub mod rlimits;
+pub mod seccomp;

@@ -1,0 +1,96 @@
+//! Resource limits of a container's process.
+
+use std::io;
+
+use bulkhead_protocol::oci::Rlimit;
+use rustix::process::{Resource, setrlimit};
+
+/// What goes wrong with resource limits.
+#[derive(Debug, thiserror::Error)]
+pub enum RlimitError {
+    /// No limit has that name.
+    #[error("There is no resource limit {0}")]
+    Unknown(String),
+    /// The soft limit is above the hard one.
+    #[error("The resource limit {0} is higher than its ceiling")]
+    Order(String),
+    /// The kernel refused it.
+    #[error("Cannot set the resource limit {kind}")]
+    Set {
+        /// Its name.
+        kind: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a container gets where its specification is silent: few files to begin with, many to ask for.
+const NOFILE: (u64, u64) = (1024, 524_288);
+
+/// Says what is wrong with the limits, before anything is made.
+pub fn check(limits: &[Rlimit]) -> Result<(), RlimitError> {
+    for limit in limits {
+        resource(&limit.kind)?;
+        if limit.soft > limit.hard {
+            return Err(RlimitError::Order(limit.kind.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Sets the limits of the calling process.
+pub fn apply(limits: &[Rlimit]) -> Result<(), RlimitError> {
+    if !limits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE") {
+        set("RLIMIT_NOFILE", NOFILE.0, NOFILE.1)?;
+    }
+    for limit in limits {
+        set(&limit.kind, limit.soft, limit.hard)?;
+    }
+    Ok(())
+}
+
+fn set(kind: &str, soft: u64, hard: u64) -> Result<(), RlimitError> {
+    // All bits set is the kernel's word for no limit, and rustix's is `None`.
+    let value = |limit| (limit != u64::MAX).then_some(limit);
+    let limit = rustix::process::Rlimit { current: value(soft), maximum: value(hard) };
+    setrlimit(resource(kind)?, limit)
+        .map_err(|error| RlimitError::Set { kind: kind.to_owned(), source: error.into() })
+}
+
+fn resource(kind: &str) -> Result<Resource, RlimitError> {
+    Ok(match kind {
+        "RLIMIT_AS" => Resource::As,
+        "RLIMIT_CORE" => Resource::Core,
+        "RLIMIT_CPU" => Resource::Cpu,
+        "RLIMIT_DATA" => Resource::Data,
+        "RLIMIT_FSIZE" => Resource::Fsize,
+        "RLIMIT_LOCKS" => Resource::Locks,
+        "RLIMIT_MEMLOCK" => Resource::Memlock,
+        "RLIMIT_MSGQUEUE" => Resource::Msgqueue,
+        "RLIMIT_NICE" => Resource::Nice,
+        "RLIMIT_NOFILE" => Resource::Nofile,
+        "RLIMIT_NPROC" => Resource::Nproc,
+        "RLIMIT_RSS" => Resource::Rss,
+        "RLIMIT_RTPRIO" => Resource::Rtprio,
+        "RLIMIT_RTTIME" => Resource::Rttime,
+        "RLIMIT_SIGPENDING" => Resource::Sigpending,
+        "RLIMIT_STACK" => Resource::Stack,
+        _ => return Err(RlimitError::Unknown(kind.to_owned())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(kind: &str, soft: u64, hard: u64) -> Rlimit {
+        Rlimit { kind: kind.into(), soft, hard }
+    }
+
+    #[test]
+    fn unknown_and_reversed_limits_are_refused() {
+        assert!(check(&[limit("RLIMIT_NOFILE", 1, 2), limit("RLIMIT_CORE", 0, u64::MAX)]).is_ok());
+        assert!(matches!(check(&[limit("NOFILE", 1, 2)]), Err(RlimitError::Unknown(_))));
+        assert!(matches!(check(&[limit("RLIMIT_NOFILE", 3, 2)]), Err(RlimitError::Order(_))));
+    }
+}

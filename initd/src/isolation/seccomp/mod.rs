@@ -1,0 +1,141 @@
+//! System call filters: the specification's own, or the default profile, and what holds for all.
+#![allow(unsafe_code, reason = "seccomp(2) takes a pointer to the filter; no safe wrapper takes ours")]
+
+mod filter;
+mod names;
+mod profile;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use bulkhead_protocol::oci::{Seccomp, SyscallArgument, SyscallRule};
+
+use super::capabilities::Sets;
+use filter::{ALLOW, Comparison, Condition, ERRNO, Filter, KILL_PROCESS, KILL_THREAD, LOG, Rule, TRAP};
+
+/// What goes wrong with system call filters.
+#[derive(Debug, thiserror::Error)]
+pub enum SeccompError {
+    /// An action that does not exist or that is not offered.
+    #[error("The system call filter's action {0} is not offered")]
+    Action(String),
+    /// A comparison that does not exist.
+    #[error("The system call filter's comparison {0} does not exist")]
+    Operator(String),
+    /// An argument that no system call has.
+    #[error("The system call filter names argument {0}; there are 0 to 5")]
+    Argument(u32),
+    /// A filter for another processor.
+    #[error("The system call filter is for {0} and not for SCMP_ARCH_X86_64")]
+    Architecture(String),
+    /// More rules than the kernel takes.
+    #[error("The system call filter has {0} instructions; the kernel takes {max}", max = filter::MAX_INSTRUCTIONS)]
+    TooLong(usize),
+    /// The kernel refused it.
+    #[error("Cannot install the system call filter")]
+    Install(#[source] io::Error),
+}
+
+/// A filter, ready for the kernel.
+pub struct Program(Vec<libc::sock_filter>);
+
+impl Program {
+    /// Compiles the container's own filter, or the default profile where it brings none.
+    ///
+    /// Sockets to the host (AF_VSOCK) are refused by both: network namespaces do not cover them.
+    pub fn build(spec: Option<&Seccomp>, capabilities: &Sets) -> Result<Self, SeccompError> {
+        let mut filter = match spec {
+            Some(spec) => from_spec(spec)?,
+            None => profile::default_profile(capabilities),
+        };
+        refuse_vsock(&mut filter);
+        let program = filter.compile();
+        if program.len() > filter::MAX_INSTRUCTIONS {
+            return Err(SeccompError::TooLong(program.len()));
+        }
+        Ok(Self(program))
+    }
+
+    /// Puts the filter on the calling thread for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`.
+    pub fn install(&mut self) -> Result<(), SeccompError> {
+        let length = u16::try_from(self.0.len()).map_err(|_| SeccompError::TooLong(self.0.len()))?;
+        let program = libc::sock_fprog { len: length, filter: self.0.as_mut_ptr() };
+        // SAFETY: `program` points to `length` instructions that live until the call returns; the kernel
+        // copies them and writes nothing.
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::from_ref(&program))
+        };
+        if result == 0 { Ok(()) } else { Err(SeccompError::Install(io::Error::last_os_error())) }
+    }
+}
+
+/// The first rule of `socket`: no AF_VSOCK. The kernel reads 32 bits of the argument, so the rule does too.
+fn refuse_vsock(filter: &mut Filter) {
+    let family = libc::AF_VSOCK.unsigned_abs().into();
+    let condition = Condition { argument: 0, comparison: Comparison::Masked(u32::MAX.into()), value: family };
+    let refuse = Rule { conditions: vec![condition], action: ERRNO | libc::EPERM.unsigned_abs() };
+    for (_, number) in names::all().filter(|(name, _)| *name == "socket") {
+        let default = filter.default_action;
+        let always = || vec![Rule { conditions: Vec::new(), action: default }];
+        filter.rules.entry(number).or_insert_with(always).insert(0, refuse.clone());
+    }
+}
+
+fn from_spec(spec: &Seccomp) -> Result<Filter, SeccompError> {
+    if !spec.architectures.is_empty() && !spec.architectures.iter().any(|name| name == "SCMP_ARCH_X86_64") {
+        return Err(SeccompError::Architecture(spec.architectures.join(", ")));
+    }
+    let default_action = action(&spec.default_action, spec.default_errno_ret)?;
+    let numbers: HashMap<_, _> = names::all().collect();
+    let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
+    for entry in &spec.syscalls {
+        let rule = rule(entry)?;
+        for number in entry.names.iter().filter_map(|name| numbers.get(name.as_str())) {
+            rules.entry(*number).or_default().push(rule.clone());
+        }
+    }
+    // The more particular rule is asked first, whatever the order it was written in.
+    for list in rules.values_mut() {
+        list.sort_by_key(|rule| rule.conditions.is_empty());
+    }
+    Ok(Filter { default_action, rules })
+}
+
+fn rule(entry: &SyscallRule) -> Result<Rule, SeccompError> {
+    let conditions = entry.args.iter().map(condition).collect::<Result<_, _>>()?;
+    Ok(Rule { conditions, action: action(&entry.action, entry.errno_ret)? })
+}
+
+fn condition(argument: &SyscallArgument) -> Result<Condition, SeccompError> {
+    let index = u8::try_from(argument.index).ok().filter(|index| *index < 6);
+    let index = index.ok_or(SeccompError::Argument(argument.index))?;
+    let (comparison, value) = match argument.op.as_str() {
+        "SCMP_CMP_NE" => (Comparison::NotEqual, argument.value),
+        "SCMP_CMP_LT" => (Comparison::Less, argument.value),
+        "SCMP_CMP_LE" => (Comparison::LessOrEqual, argument.value),
+        "SCMP_CMP_EQ" => (Comparison::Equal, argument.value),
+        "SCMP_CMP_GE" => (Comparison::GreaterOrEqual, argument.value),
+        "SCMP_CMP_GT" => (Comparison::Greater, argument.value),
+        "SCMP_CMP_MASKED_EQ" => (Comparison::Masked(argument.value), argument.value_two),
+        other => return Err(SeccompError::Operator(other.to_owned())),
+    };
+    Ok(Condition { argument: index, comparison, value })
+}
+
+fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError> {
+    // MAX_ERRNO of the kernel; larger values would not reach the process as errors.
+    let errno = errno.unwrap_or(libc::EPERM.unsigned_abs()).min(4095);
+    Ok(match name {
+        "SCMP_ACT_ALLOW" => ALLOW,
+        "SCMP_ACT_ERRNO" => ERRNO | errno,
+        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => KILL_THREAD,
+        "SCMP_ACT_KILL_PROCESS" => KILL_PROCESS,
+        "SCMP_ACT_TRAP" => TRAP,
+        "SCMP_ACT_LOG" => LOG,
+        other => return Err(SeccompError::Action(other.to_owned())),
+    })
+}
+
+#[cfg(test)]
+#[path = "seccomp_tests.rs"]
+mod tests;

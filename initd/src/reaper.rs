@@ -1,0 +1,109 @@
+//! The only wait() in the program. Process 1 inherits every orphan of the guest; whoever ends is reaped here,
+//! and the end of a child that somebody asked about is told to them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{WaitOptions, WaitStatus};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code; 128 + the signal where a signal ended it.
+    pub code: u8,
+    /// That signal.
+    pub signal: Option<i32>,
+}
+
+impl Exit {
+    fn from_status(status: WaitStatus) -> Self {
+        if let Some(signal) = status.terminating_signal() {
+            let code = u8::try_from(128 + signal).unwrap_or(u8::MAX);
+            return Self { code, signal: Some(signal) };
+        }
+        let code = status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
+        Self { code, signal: None }
+    }
+}
+
+/// Knows who waits for whom.
+#[derive(Debug, Default)]
+pub struct Reaper {
+    children: Mutex<HashMap<i32, oneshot::Sender<Exit>>>,
+}
+
+impl Reaper {
+    /// Makes a child by `make`, which returns its process id and something else, and promises to tell its end.
+    ///
+    /// No child is reaped meanwhile, so that one that ends at once is not lost.
+    pub fn adopt<T, E>(
+        &self,
+        make: impl FnOnce() -> Result<(i32, T), E>,
+    ) -> Result<(T, oneshot::Receiver<Exit>), E> {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pid, made) = make()?;
+        let (sender, receiver) = oneshot::channel();
+        children.insert(pid, sender);
+        Ok((made, receiver))
+    }
+
+    /// Begins to hear of children's ends. Called before the first child is made.
+    pub fn listen() -> io::Result<Signal> {
+        signal(SignalKind::child())
+    }
+
+    /// Reaps for ever.
+    pub async fn run(&self, mut signals: Signal) {
+        loop {
+            self.reap_all();
+            if signals.recv().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn reap_all(&self) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if let Some(waiting) = children.remove(&pid.as_raw_nonzero().get()) {
+                // Whoever asked may have gone; then nobody needs to know.
+                let _ = waiting.send(Exit::from_status(status));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn spawn(reaper: &Reaper, script: &str) -> oneshot::Receiver<Exit> {
+        let make = || {
+            let child = std::process::Command::new("/bin/sh").args(["-c", script]).spawn()?;
+            Ok::<_, io::Error>((child.id().cast_signed(), ()))
+        };
+        reaper.adopt(make).unwrap().1
+    }
+
+    #[tokio::test]
+    async fn every_end_is_told_to_who_asked() {
+        let reaper = Arc::new(Reaper::default());
+        let signals = Reaper::listen().unwrap();
+        let ends: Vec<_> =
+            ["exit 0", "exit 42", "kill -TERM $$", "exit 255"].map(|script| spawn(&reaper, script)).into();
+        let running = Arc::clone(&reaper);
+        let task = tokio::spawn(async move { running.run(signals).await });
+        let mut seen = Vec::new();
+        for end in ends {
+            seen.push(end.await.unwrap());
+        }
+        let exit = |code, signal| Exit { code, signal };
+        assert_eq!(seen, [exit(0, None), exit(42, None), exit(143, Some(15)), exit(255, None)]);
+        task.abort();
+    }
+}

@@ -1,0 +1,67 @@
+//! The container's root: the image's read-only disk under a writable tmpfs, and the way into it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+};
+
+use super::beneath::Beneath;
+use super::{RootfsError, setattr};
+use crate::boot::STAGE;
+
+/// How many files and folders the writable layer may have. A folder of it costs about a kilobyte of memory.
+const MAX_INODES: u64 = 262_144;
+
+/// Makes the root in the caller's own mount namespace, from the mount `lower` that hangs in no tree yet.
+///
+/// `size` is how many bytes may be written; they are memory of the container's.
+pub fn assemble(lower: &OwnedFd, size: u64) -> Result<Beneath, RootfsError> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).map_err(RootfsError::step("make the mounts private"))?;
+    let options = [("size", size.to_string()), ("nr_inodes", MAX_INODES.to_string()), ("mode", "755".into())];
+    let layer = new_mount("tmpfs", &options).map_err(RootfsError::step("mount the writable layer"))?;
+    attach(&layer, STAGE).map_err(RootfsError::step("attach the writable layer"))?;
+    for name in ["lower", "upper", "work", "root"] {
+        rustix::fs::mkdirat(&layer, name, Mode::from_raw_mode(0o755))
+            .map_err(RootfsError::step("make the writable layer's folders"))?;
+    }
+    let below = |name: &str| format!("{STAGE}/{name}");
+    attach(lower, &below("lower")).map_err(RootfsError::step("attach the image's disk"))?;
+    let options = [("lowerdir", below("lower")), ("upperdir", below("upper")), ("workdir", below("work"))];
+    let root = new_mount("overlay", &options).map_err(RootfsError::step("mount the overlay"))?;
+    attach(&root, &below("root")).map_err(RootfsError::step("attach the overlay"))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(below("root").as_str(), flags, Mode::empty())
+        .map_err(RootfsError::step("open the overlay"))?;
+    Ok(Beneath::new(root))
+}
+
+/// Makes `root` the caller's `/`, and lets go of everything else that was mounted.
+pub fn enter(root: &Beneath, read_only: bool) -> Result<(), RootfsError> {
+    if read_only {
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+        setattr::set(root, attributes, MountAttrFlags::empty(), false)
+            .map_err(RootfsError::step("make the root read-only"))?;
+    }
+    rustix::process::fchdir(root).map_err(RootfsError::step("enter the root"))?;
+    // The old root comes to lie on the new one, from where it is taken off: no folder for it is needed.
+    rustix::process::pivot_root(".", ".").map_err(RootfsError::step("change the root"))?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(RootfsError::step("let go of the old root"))?;
+    rustix::process::chdir("/").map_err(RootfsError::step("enter the new root"))
+}
+
+/// A mount that hangs in no tree yet.
+fn new_mount(kind: &str, options: &[(&str, String)]) -> Result<OwnedFd, rustix::io::Errno> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *key, value.as_str())?;
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+fn attach(mount: &impl AsFd, path: &str) -> Result<(), rustix::io::Errno> {
+    rustix::mount::move_mount(mount, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
