@@ -129,6 +129,9 @@ impl Victim {
     }
 }
 
+/// What it is, request type, sector, data buffers (address, length, flags), status.
+type Case = (&'static str, u32, u64, &'static [(u64, u32, u16)], u8);
+
 const OK: u8 = VIRTIO_BLK_S_OK as u8;
 const IOERR: u8 = VIRTIO_BLK_S_IOERR as u8;
 const UNSUPPORTED: u8 = VIRTIO_BLK_S_UNSUPP as u8;
@@ -137,7 +140,7 @@ const UNSUPPORTED: u8 = VIRTIO_BLK_S_UNSUPP as u8;
 fn every_malformed_request_with_a_status_byte_gets_an_error() {
     let mut victim = Victim::new(false, true);
     let (read, write) = (VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT);
-    let cases: &[(&str, u32, u64, &[(u64, u32, u16)], u8)] = &[
+    let cases: &[Case] = &[
         ("plain read", read, 0, &[(DATA, 512, WRITE)], OK),
         ("read cut in odd pieces", read, 0, &[(DATA, 1, WRITE), (DATA + 1, 511, WRITE)], OK),
         ("empty pieces between", read, 0, &[(DATA, 0, WRITE), (DATA, 512, WRITE), (1, 0, WRITE)], OK),

@@ -89,7 +89,8 @@ impl Hostile {
             assert_eq!(self.read(0x044), 1, "queue {queue} is refused");
         }
         self.write(0x070, 0xf);
-        assert_eq!(self.read(0x070), 0xf);
+        // A test that goes on writing to the rings may break the device this soon.
+        assert_eq!(self.read(0x070) & 0xf, 0xf);
     }
 
     /// Writes descriptors from index `at` on.

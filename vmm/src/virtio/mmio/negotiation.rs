@@ -68,10 +68,11 @@ impl Negotiation {
     /// `FEATURES_OK` stays off when the driver accepts what is not `offered` or is a legacy one.
     pub fn write_status(&mut self, value: u32, offered: u64) -> Step {
         use status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET};
-        let value = value & !NEEDS_RESET;
         if value == 0 {
             return Step::Reset;
         }
+        // A driver that adds a bit to what it read gives this one back.
+        let value = value & !NEEDS_RESET;
         if value & self.status != self.status || self.status & FAILED != 0 {
             return Step::None;
         }

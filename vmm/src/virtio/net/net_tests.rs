@@ -220,14 +220,17 @@ fn a_real_tap_answers_arp() {
             &[10, 77, 0, 1],
         ]
         .concat();
-        driver.send(TxBuffer::from(&request)).unwrap();
-        let reply = loop {
-            let frame = receive(&mut driver);
-            // The interface says hello over IPv6 too.
-            if frame[12..14] == [8, 6] {
-                break frame;
+        // The kernel drops what it sends until it has noticed, a little later, that somebody is at the
+        // other end; and the interface says hello over IPv6 too.
+        let mut reply = Vec::new();
+        wait_for("a reply", || {
+            driver.send(TxBuffer::from(&request)).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            while reply.get(12..14) != Some(&[8, 6]) && driver.can_recv() {
+                reply = receive(&mut driver);
             }
-        };
+            reply.get(12..14) == Some(&[8, 6])
+        });
         assert_eq!(reply[..6], MAC);
         assert_eq!(reply[20..22], [0, 2], "a reply");
         assert_eq!(reply[28..32], [10, 77, 0, 1]);

@@ -137,7 +137,7 @@ fn megabytes_pass_in_both_directions_under_flow_control() {
     let (machine, (_folder, path)) = (Machine::new(), folder());
     let mut sockets = sockets(&machine, &path);
     sockets.listen(9);
-    let pattern: Vec<u8> = (0..SIZE).map(|index| (index * 31 >> 3) as u8).collect();
+    let pattern: Vec<u8> = (0..SIZE).map(|index| ((index * 31) >> 3) as u8).collect();
     let host = std::thread::spawn({
         let (path, pattern) = (path.clone(), pattern.clone());
         move || {

@@ -1,1 +1,109 @@
-//! Tests.
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::virtio::device::NeedsReset;
+use crate::virtio::driver::{Machine, wait_for};
+
+#[test]
+fn readers_are_called_until_they_have_enough() {
+    let machine = Machine::new();
+    let (mut near, far) = UnixStream::pair().unwrap();
+    far.set_nonblocking(true).unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let listen = || {
+        let (count, mut far) = (count.clone(), far.try_clone().unwrap());
+        let descriptor = far.as_raw_fd();
+        let ready = Box::new(move || {
+            let mut data = [0; 4];
+            count.fetch_add(far.read(&mut data).unwrap_or(0), Ordering::SeqCst);
+            // "x" is enough.
+            !data.contains(&b'x')
+        });
+        machine.handle().add_reader(descriptor, ready).unwrap();
+    };
+    listen();
+    near.write_all(b"abcdefgh").unwrap();
+    wait_for("eight bytes", || count.load(Ordering::SeqCst) == 8);
+    near.write_all(b"x").unwrap();
+    wait_for("the last one", || count.load(Ordering::SeqCst) == 9);
+    near.write_all(b"y").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(count.load(Ordering::SeqCst), 9);
+    // Added again, it hears what came meanwhile.
+    listen();
+    wait_for("the one that waited", || count.load(Ordering::SeqCst) == 10);
+}
+
+#[test]
+fn readers_of_what_is_always_ready_are_refused() {
+    let machine = Machine::new();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let refused = machine.handle().add_reader(null.as_raw_fd(), Box::new(|| true)).unwrap_err();
+    assert_eq!(refused.to_string(), format!("Cannot listen to descriptor {}", null.as_raw_fd()));
+    machine.handle().add_reader(-1, Box::new(|| true)).unwrap_err();
+}
+
+#[test]
+fn readers_hear_the_end() {
+    let machine = Machine::new();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let descriptor = far.as_raw_fd();
+    let note = ended.clone();
+    let ready = Box::new(move || {
+        note.fetch_add(1, Ordering::SeqCst);
+        far.read(&mut [0; 4]).unwrap_or(0) != 0
+    });
+    machine.handle().add_reader(descriptor, ready).unwrap();
+    drop(near);
+    wait_for("the end", || ended.load(Ordering::SeqCst) == 1);
+}
+
+/// A worker with a descriptor that it stops listening to.
+struct Picky {
+    stream: UnixStream,
+    heard: Arc<AtomicUsize>,
+}
+
+impl Worker for Picky {
+    fn descriptors(&self) -> Vec<(RawFd, u16)> {
+        if self.heard.load(Ordering::SeqCst).is_multiple_of(2) {
+            vec![(self.stream.as_raw_fd(), 5)]
+        } else {
+            Vec::new()
+        }
+    }
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        self.heard.fetch_add(1, Ordering::SeqCst);
+        Ok(Turn::Done)
+    }
+    fn descriptor_ready(&mut self, token: u16) -> Result<Turn, NeedsReset> {
+        assert_eq!(token, 5);
+        self.heard.fetch_add(1, Ordering::SeqCst);
+        Ok(Turn::Done)
+    }
+}
+
+#[test]
+fn a_worker_may_stop_listening_and_start_again() {
+    let machine = Machine::new();
+    let (mut near, stream) = UnixStream::pair().unwrap();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let queue = EventFd::new(EFD_NONBLOCK).unwrap();
+    let worker = Box::new(Picky { stream, heard: heard.clone() });
+    let queues = [queue];
+    let id = machine.handle().attach(worker, &queues, Box::new(|| panic!("it is not broken"))).unwrap();
+    near.write_all(b"ready from now on").unwrap();
+    wait_for("the descriptor", || heard.load(Ordering::SeqCst) == 1);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(heard.load(Ordering::SeqCst), 1, "it does not listen");
+    queues[0].write(1).unwrap();
+    wait_for("queue and descriptor", || heard.load(Ordering::SeqCst) == 3);
+    machine.handle().detach(id);
+    machine.handle().detach(id);
+    queues[0].write(1).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}

@@ -133,12 +133,16 @@ impl WorkerLoopHandle {
         ready: Box<dyn FnMut() -> bool + Send>,
     ) -> Result<(), VirtioError> {
         // A number of its own: the last reader of the same descriptor may be on its way out only now.
-        let own = duplicate(descriptor).map_err(|source| VirtioError::Listen { descriptor, source })?;
+        let failed = |source| VirtioError::Listen { descriptor, source };
+        let own = duplicate(descriptor).map_err(failed)?;
         let id = self.shared.new_id();
         let number = own.as_raw_fd();
         let slot = Slot::with_reader(id, ready, own);
         self.shared.slots().insert(id, Arc::clone(&slot));
-        slot.listen_to_reader(&self.shared.epoll, number).inspect_err(|_| self.detach(WorkerId(id)))
+        slot.listen_to_reader(&self.shared.epoll, number).map_err(|source| {
+            self.detach(WorkerId(id));
+            failed(source)
+        })
     }
 
     /// Makes [`WorkerLoop::run`] return.

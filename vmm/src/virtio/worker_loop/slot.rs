@@ -1,5 +1,6 @@
 //! One worker or reader of the loop, and the descriptors that wake it.
 
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,7 +84,8 @@ impl Slot {
         let mut state = self.state();
         for (index, queue) in (0..).zip(queues) {
             let wake = Wake::Queue(index).pack(self.id);
-            add(epoll, queue, EventSet::IN | EventSet::EDGE_TRIGGERED, wake)?;
+            add(epoll, queue, EventSet::IN | EventSet::EDGE_TRIGGERED, wake)
+                .map_err(|source| VirtioError::Listen { descriptor: queue, source })?;
             state.fixed.push(queue);
         }
         state.refresh(self.id, epoll);
@@ -91,7 +93,7 @@ impl Slot {
     }
 
     /// Registers the descriptor of a reader.
-    pub fn listen_to_reader(&self, epoll: &Epoll, descriptor: RawFd) -> Result<(), VirtioError> {
+    pub fn listen_to_reader(&self, epoll: &Epoll, descriptor: RawFd) -> io::Result<()> {
         let mut state = self.state();
         add(epoll, descriptor, EventSet::IN, Wake::Descriptor(0).pack(self.id))?;
         state.fixed.push(descriptor);
@@ -166,10 +168,8 @@ impl State {
     }
 }
 
-fn add(epoll: &Epoll, descriptor: RawFd, events: EventSet, data: u64) -> Result<(), VirtioError> {
-    epoll
-        .ctl(ControlOperation::Add, descriptor, EpollEvent::new(events, data))
-        .map_err(|source| VirtioError::Listen { descriptor, source })
+fn add(epoll: &Epoll, descriptor: RawFd, events: EventSet, data: u64) -> io::Result<()> {
+    epoll.ctl(ControlOperation::Add, descriptor, EpollEvent::new(events, data))
 }
 
 /// Fails only for a descriptor that is closed already, and then the kernel has forgotten it.
