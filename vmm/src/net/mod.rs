@@ -2,7 +2,7 @@
 
 mod tap;
 
-pub use self::tap::{Offload, Tap, TapError};
+pub use self::tap::{Offload, Tap};
 
 #[cfg(test)]
 pub use self::tap::tests::in_own_network;

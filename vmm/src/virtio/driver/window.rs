@@ -29,11 +29,6 @@ impl Window {
         self.write(offset, address as u32);
         self.write(offset + 4, (address >> 32) as u32);
     }
-
-    /// How often the device interrupted since this was last asked.
-    pub fn interrupts(&self) -> u64 {
-        self.0.irq.read().unwrap_or(0)
-    }
 }
 
 impl Transport for Window {

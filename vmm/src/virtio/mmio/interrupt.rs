@@ -44,7 +44,7 @@ impl Line {
     /// The device stopped: the driver must reset it.
     pub fn break_down(&self) {
         self.broken.store(status::NEEDS_RESET, Ordering::Release);
-        self.raise(CONFIGURATION);
+        self.config();
     }
 
     /// Quiet again.

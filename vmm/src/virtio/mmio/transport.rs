@@ -16,8 +16,6 @@ use crate::virtio::error::VirtioError;
 use crate::virtio::features::EVENT_INDEX;
 use crate::virtio::worker_loop::{WorkerId, WorkerLoopHandle};
 
-/// How many bytes of guest-physical address space a device takes.
-pub const MMIO_WINDOW_SIZE: u64 = 0x1000;
 /// Where in the window drivers write the index of a queue with new buffers.
 pub const QUEUE_NOTIFY_OFFSET: u64 = register::QUEUE_NOTIFY;
 

@@ -14,4 +14,4 @@ mod poller;
 mod unix_socket;
 mod worker;
 
-pub use self::device::{VsockDevice, VsockError};
+pub use self::device::VsockDevice;

@@ -14,7 +14,8 @@ use vm_memory::{Bytes, GuestAddress};
 use super::super::packet::{HEADER_SIZE, HOST_CID, Header, SHUTDOWN_SEND, TYPE_STREAM, operation};
 use crate::virtio::driver::{ArenaHal, Buffer, Hostile, Machine, NEXT, WRITE, Window, wait_for};
 use crate::virtio::features::COMMON;
-use crate::virtio::vsock::{VsockDevice, VsockError};
+use crate::virtio::vsock::VsockDevice;
+use crate::virtio::vsock::device::VsockError;
 
 const CID: u32 = 7;
 const HOST: u64 = HOST_CID;
