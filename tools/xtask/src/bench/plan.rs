@@ -60,6 +60,15 @@ pub enum Kind {
 }
 
 impl Subject {
+    /// What the guest is told to end the machine: Firecracker knows no power-off, and a reset of QEMU's
+    /// microvm that is not allowed to reboot spins.
+    pub fn last_words(&self) -> &'static str {
+        match self.kind {
+            Kind::Firecracker => "reboot\n",
+            Kind::QemuMicrovm => "poweroff\n",
+        }
+    }
+
     /// The command that starts the guest with its console on standard input and output.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -92,9 +101,10 @@ pub fn firecracker_config() -> serde_json::Value {
     })
 }
 
-/// The guest's first process: says that it is there, waits for a line, and ends the machine.
+/// The guest's first process: says that it is there, waits for a line, and ends the machine in
+/// the way that the line names.
 pub fn init_script() -> String {
-    format!("#!/bin/busybox sh\necho '{MARKER}'\nread line\n/bin/busybox reboot -f\n")
+    format!("#!/bin/busybox sh\necho '{MARKER}'\nread line\n/bin/busybox $line -f\n")
 }
 
 #[cfg(test)]

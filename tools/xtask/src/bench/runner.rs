@@ -29,8 +29,13 @@ pub fn run() -> Result<u8> {
     let plan: Plan = serde_json::from_slice(&plan).context("Cannot understand the bench's plan")?;
     let mut results = Vec::new();
     for subject in &plan.subjects {
+        // Asked first: it also brings the program and its libraries in from the lab's disk.
+        let version = version(subject);
         let figures = measure(subject, plan.runs).map_err(|error| format!("{error:#}"));
-        results.push(Outcome { name: subject.name.clone(), version: version(subject), figures });
+        if let Err(why) = &figures {
+            eprintln!("bench: {}: {why}", subject.name);
+        }
+        results.push(Outcome { name: subject.name.clone(), version, figures });
     }
     let failed = results.iter().any(|outcome| outcome.figures.is_err());
     let host = fs::read_to_string("/proc/version").unwrap_or_default().trim().to_owned();
@@ -83,7 +88,12 @@ fn start(subject: &Subject) -> Result<(Start, f64)> {
         fs::read_to_string(format!("/proc/{process}/smaps")).context("Cannot read the VMM's mappings")?;
     let counters = counters::read(process)?;
     let paused = now();
-    machine.0.stdin.as_mut().context("The VMM has no standard input")?.write_all(b"\n")?;
+    machine
+        .0
+        .stdin
+        .as_mut()
+        .context("The VMM has no standard input")?
+        .write_all(subject.last_words().as_bytes())?;
     machine.read_to_end()?;
     let end = now();
     let start = Start {
