@@ -1,6 +1,5 @@
 //! One stream between a program of the guest and a Unix socket of the host.
 
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -9,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::EventSet;
 
+use super::outlet::{BUFFER_SIZE, Outlet};
 use super::packet::{DATA_MAX, HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, operation};
 use crate::memory::GuestMemory;
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::span::Span;
 
-/// How much of what the guest sends is kept for a host's program that does not read.
-pub const BUFFER_SIZE: u32 = 64 * 1024;
 /// How long the guest may take to accept or refuse, and to say good-bye after the host's program has gone.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// How long the host's program may take to read the rest after the guest's has gone.
@@ -100,11 +98,7 @@ pub struct Connection {
     /// The guest will not receive, will not send any more.
     guest_deaf: bool,
     guest_mute: bool,
-    /// From the guest: what the host's program has not taken yet.
-    backlog: VecDeque<u8>,
-    forwarded: u32,
-    /// What the guest knows of `forwarded`.
-    told: u32,
+    outlet: Outlet,
 }
 
 impl Connection {
@@ -142,9 +136,7 @@ impl Connection {
             guest_forwarded: 0,
             guest_deaf: false,
             guest_mute: false,
-            backlog: VecDeque::new(),
-            forwarded: 0,
-            told: 0,
+            outlet: Outlet::default(),
         }
     }
 
@@ -166,6 +158,7 @@ impl Connection {
             || due.reset
             || due.shutdown != 0
             || due.credit_update
+            || self.outlet.owes_update()
             || due.credit_request
             || (self.may_read() && self.credit() > 0)
     }
@@ -211,7 +204,8 @@ impl Connection {
             (_, operation::RESET) => return self.reset_by_guest(),
             (Phase::Requested, operation::RESPONSE) => self.accepted(),
             (Phase::Open | Phase::Closing, operation::DATA) => {
-                self.due.reset |= self.guest_mute || self.forward(memory, data, vectors).is_err();
+                self.due.reset |=
+                    self.guest_mute || self.outlet.forward(&self.stream, memory, data, vectors).is_err();
             }
             (Phase::Open | Phase::Closing, operation::SHUTDOWN) => {
                 self.guest_deaf |= header.flags & SHUTDOWN_RECEIVE != 0;
@@ -249,7 +243,7 @@ impl Connection {
         if flags != 0 {
             return Output::Packet(Header { flags, ..self.header(operation::SHUTDOWN) });
         }
-        if self.due.credit_update {
+        if self.due.credit_update || self.outlet.owes_update() {
             return Output::Packet(self.header(operation::CREDIT_UPDATE));
         }
         if std::mem::take(&mut self.due.credit_request) {
@@ -260,7 +254,6 @@ impl Connection {
 
     /// A header for the guest, which learns from it how much it may send.
     fn header(&mut self, operation: u16) -> Header {
-        self.told = self.forwarded;
         self.due.credit_update = false;
         Header {
             source_cid: HOST_CID,
@@ -270,7 +263,7 @@ impl Connection {
             kind: TYPE_STREAM,
             operation,
             buffer_size: BUFFER_SIZE,
-            forwarded: self.forwarded,
+            forwarded: self.outlet.tell(),
             ..Header::default()
         }
     }
@@ -324,60 +317,13 @@ impl Connection {
         }
     }
 
-    /// Writes what the guest sent to the socket and keeps what that does not take.
-    fn forward(
-        &mut self,
-        memory: &GuestMemory,
-        data: Span<'_>,
-        vectors: &mut IoVectors,
-    ) -> Result<(), Overrun> {
-        let length = usize::try_from(data.len()).map_err(|_| Overrun)?;
-        let free = (BUFFER_SIZE as usize).saturating_sub(self.backlog.len());
-        if length > free {
-            return Err(Overrun);
-        }
-        let mut written = 0;
-        if self.backlog.is_empty() && length != 0 {
-            vectors.clear();
-            vectors.fill(data).map_err(|_| Overrun)?;
-            written = match vectors.write(self.stream.as_fd()) {
-                Ok(count) => count,
-                Err(error) if is_patience(&error) => 0,
-                Err(_) => return Err(Overrun),
-            };
-            self.count_forwarded(written);
-        }
-        let (_, rest) = data.split_at(written as u64);
-        if !rest.is_empty() {
-            let mut bytes = vec![0; length - written];
-            rest.read(memory, &mut bytes).map_err(|_| Overrun)?;
-            self.backlog.extend(bytes);
-        }
-        Ok(())
-    }
-
-    /// Gives the socket what it takes of the backlog.
+    /// The socket takes more: gives it what is left.
     fn flush(&mut self) -> Fate {
-        while !self.backlog.is_empty() {
-            let (front, _) = self.backlog.as_slices();
-            match self.stream.write(front) {
-                Ok(count) => {
-                    self.backlog.drain(..count);
-                    self.count_forwarded(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Fate::Live,
-                Err(_) if self.phase == Phase::Lingering => return Fate::Over,
-                Err(_) => {
-                    self.due.reset = true;
-                    return Fate::Live;
-                }
-            }
-        }
-        self.backlog = VecDeque::new();
+        let flushed = self.outlet.flush(&self.stream);
         if self.phase == Phase::Lingering {
-            return Fate::Over;
+            return if flushed.is_err() || self.outlet.is_empty() { Fate::Over } else { Fate::Live };
         }
+        self.due.reset |= flushed.is_err();
         self.settle();
         Fate::Live
     }
@@ -387,7 +333,7 @@ impl Connection {
         if self.guest_deaf {
             let _ = self.stream.shutdown(Shutdown::Read);
         }
-        if self.guest_mute && self.backlog.is_empty() {
+        if self.guest_mute && self.outlet.is_empty() {
             let _ = self.stream.shutdown(Shutdown::Write);
             self.due.reset |= self.guest_deaf || self.phase == Phase::Closing;
         }
@@ -412,7 +358,7 @@ impl Connection {
 
     fn reset_by_guest(&mut self) -> Fate {
         // After a proper good-bye nothing that it sent may be lost.
-        if self.backlog.is_empty() || !self.guest_mute {
+        if self.outlet.is_empty() || !self.guest_mute {
             return Fate::Over;
         }
         self.phase = Phase::Lingering;
@@ -420,18 +366,4 @@ impl Connection {
         self.deadline = Some(Instant::now() + LINGER_TIME);
         Fate::Linger
     }
-
-    fn count_forwarded(&mut self, count: usize) {
-        let count = u32::try_from(count).unwrap_or(0);
-        self.forwarded = self.forwarded.wrapping_add(count);
-        self.due.credit_update |= self.forwarded.wrapping_sub(self.told) >= BUFFER_SIZE / 2;
-    }
-}
-
-/// The guest sent more than it may, or what cannot be passed on.
-#[derive(Debug)]
-struct Overrun;
-
-fn is_patience(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -2,13 +2,15 @@
 //! connects to the device's socket writes `CONNECT port\n` and gets `OK port\n` when something in the guest
 //! accepts; what the guest connects to on port N of the host (CID 2) is the socket with `_N` appended.
 //!
-//! `packet` is the wire, `connection` one stream, `muxer` all of them, `greeting` a host's program that has
-//! not said yet where it wants to, `unix_socket` the system calls, `worker` the queues.
+//! `packet` is the wire, `connection` one stream, `outlet` its way out of the guest, `muxer` all of them,
+//! `greeting` a host's program that has not said yet where it wants to, `poller` and `unix_socket` the system
+//! calls, `worker` the queues.
 
 mod connection;
 mod device;
 mod greeting;
 mod muxer;
+mod outlet;
 mod packet;
 mod poller;
 mod unix_socket;
