@@ -9,6 +9,7 @@ mod gpt;
 mod handover;
 mod initramfs;
 mod kernel;
+mod reset_vector;
 
 use std::io;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use self::handover::hand_over;
 pub use self::initramfs::load_initramfs;
 pub use self::kernel::{LoadedKernel, load_kernel};
+pub use self::reset_vector::write_reset_vector;
 
 /// Why a guest cannot be put together.
 #[derive(Debug, thiserror::Error)]

@@ -84,6 +84,7 @@ fn finish(
     let line = command_line::build(asked.or(appliance_args), root.as_ref())?;
     let config = &spec.machine_config;
     let rsdp = acpi::write(memory, config.vcpu_count, windows)?;
+    boot::write_reset_vector(memory)?;
     let size = config.mem_size_mib << 20;
     boot::hand_over(memory, kernel, size, rsdp, &line, initramfs.as_ref())?;
     Ok(kernel.entry)

@@ -44,7 +44,9 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 /// Where conventional memory ends for the guest; the EBDA would follow.
 pub const LOW_END: u64 = 0x9_fc00;
 /// The ACPI tables: a range that is RAM to KVM but not to the guest's kernel.
-pub const ACPI: Range<u64> = 0xe_0000..0x10_0000;
+pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
+/// Where a processor in real mode starts after a reset (`F000:FFF0`).
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// Where memory above the legacy areas starts; a kernel goes here or higher.
 pub const HIGH: u64 = MIB;
 

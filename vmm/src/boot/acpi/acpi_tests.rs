@@ -43,7 +43,7 @@ fn every_table_is_reached_from_the_rsdp_and_sums_to_zero() {
     assert_eq!((&madt.signature, sum(&madt.bytes)), (b"APIC", 0));
     assert_eq!((&dsdt.signature, sum(&dsdt.bytes)), (b"DSDT", 0));
     assert_eq!(madt.bytes.len(), 44 + 12 + 32 * 8);
-    assert!(memory.check_range(GuestAddress(rsdp), 0x2_0000));
+    assert!(memory.check_range(GuestAddress(rsdp), 0x1_0000));
 }
 
 #[test]
