@@ -25,7 +25,7 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 
-/// How long the host may take to take the last bytes of a connection at the end of the machine.
+/// How long the host may take to take the last bytes of a connection.
 const LAST_BYTES: Duration = Duration::from_secs(2);
 
 /// Serves the host's connections.
@@ -69,9 +69,8 @@ impl Server {
         let Ok(second) = connection.try_clone() else { return };
         let Ok(connection) = UnixStream::from_std(connection) else { return };
         self.serve(connection).await;
-        if *self.finishing.borrow() {
-            let _ = tokio::time::timeout(LAST_BYTES, taken_by_host(second)).await;
-        }
+        // The place stays taken until then, so that the machine does not end too early.
+        let _ = tokio::time::timeout(LAST_BYTES, taken_by_host(second)).await;
     }
 
     /// Serves one connection until it ends.

@@ -1,6 +1,5 @@
 //! A guest's life from ready to its end.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ pub async fn run(guest: Guest, entered_us: u64) -> Result<u8, AgentError> {
         addresses: cmdline.networks.iter().map(|network| network.address).collect(),
         resolvers,
     };
-    let containers = Arc::new(Containers::new(reaper, OwnedFd::from(program), surroundings));
+    let containers = Arc::new(Containers::new(reaper, program, surroundings));
     let ready = ready(entered_us);
     console::say(&format!("ready in {} ms", (ready.ready_us - entered_us).div_ceil(1000)));
 

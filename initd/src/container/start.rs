@@ -32,6 +32,10 @@ impl Container {
         });
         let begun = tokio::time::timeout(PATIENCE, begin(&mut control)).await;
         let begun = begun.unwrap_or_else(|_| Err(Failure::Io(io::ErrorKind::TimedOut.into())));
+        if begun.is_err() {
+            // Whoever looks after this answer finds it ended.
+            let _ = tokio::time::timeout(PATIENCE, self.wait()).await;
+        }
         begun.map_err(|failure| failure.into_error(&self.id, "start"))
     }
 

@@ -79,7 +79,8 @@ pub fn apply(root: &Beneath, mount: &Mount) -> Result<(), RootfsError> {
         return bind(root, mount, &options);
     }
     let kind = kind(mount);
-    let source = new_mount(kind, &options).map_err(RootfsError::mount(kind, target))?;
+    let source = mount.source.as_deref().unwrap_or(kind);
+    let source = new_mount(kind, source, &options).map_err(RootfsError::mount(kind, target))?;
     // The kernel's own views are never put where an image's link points.
     let links = if kind == "tmpfs" { Links::Follow } else { Links::Refuse };
     let place = root.make_directory(target, links).map_err(RootfsError::path("make the folder", target))?;
@@ -130,8 +131,10 @@ fn bind(root: &Beneath, mount: &Mount, options: &Options) -> Result<(), RootfsEr
     attach(&copy, place.map_err(RootfsError::path("make", target))?).map_err(failed)
 }
 
-fn new_mount(kind: &str, options: &Options) -> Result<OwnedFd, Errno> {
+/// `source` is but a name that `/proc/mounts` shows.
+fn new_mount(kind: &str, source: &str, options: &Options) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", source)?;
     if kind != "cgroup2" {
         for (key, value) in &options.data {
             match value {

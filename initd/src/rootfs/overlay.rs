@@ -55,6 +55,7 @@ pub fn enter(root: &Beneath, read_only: bool) -> Result<(), RootfsError> {
 /// A mount that hangs in no tree yet.
 fn new_mount(kind: &str, options: &[(&str, String)]) -> Result<OwnedFd, rustix::io::Errno> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", kind)?;
     for (key, value) in options {
         rustix::mount::fsconfig_set_string(&context, *key, value.as_str())?;
     }

@@ -1,0 +1,246 @@
+//! Freezes what host and guest write to each other: one sample of every type, as it stands in `schema.json`.
+//!
+//! A change of that file is a change of the contract. To accept one, run
+//! `UPDATE_SCHEMA=1 cargo test -p bulkhead-protocol` and say why in the commit.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+
+use bulkhead_protocol::{agent, boot, exit, image, oci};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The sample as JSON, which must read back as what it was.
+fn sample<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Value {
+    let json = serde_json::to_value(value).unwrap();
+    assert_eq!(&serde_json::from_value::<T>(json.clone()).unwrap(), value);
+    json
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+fn process() -> oci::Process {
+    oci::Process {
+        terminal: true,
+        user: oci::User {
+            uid: 101,
+            gid: 102,
+            umask: Some(0o22),
+            additional_gids: vec![50],
+            username: Some("redis".into()),
+        },
+        args: words(&["redis-server", "--port", "6379"]),
+        env: words(&["PATH=/bin"]),
+        cwd: "/data".into(),
+        capabilities: Some(oci::Capabilities {
+            bounding: words(&["CAP_CHOWN"]),
+            effective: words(&["CAP_CHOWN"]),
+            inheritable: words(&["CAP_CHOWN"]),
+            permitted: words(&["CAP_CHOWN"]),
+            ambient: words(&["CAP_CHOWN"]),
+        }),
+        rlimits: vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1024, hard: 4096 }],
+        no_new_privileges: true,
+        oom_score_adj: Some(100),
+    }
+}
+
+fn seccomp() -> oci::Seccomp {
+    oci::Seccomp {
+        default_action: "SCMP_ACT_ERRNO".into(),
+        default_errno_ret: Some(38),
+        architectures: words(&["SCMP_ARCH_X86_64"]),
+        syscalls: vec![oci::SyscallRule {
+            names: words(&["personality"]),
+            action: "SCMP_ACT_ALLOW".into(),
+            errno_ret: Some(1),
+            args: vec![oci::SyscallArgument {
+                index: 0,
+                value: 8,
+                value_two: 1,
+                op: "SCMP_CMP_MASKED_EQ".into(),
+            }],
+        }],
+    }
+}
+
+fn linux() -> oci::Linux {
+    use oci::NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Time, User, Uts};
+    let mapping = oci::IdMapping { container_id: 0, host_id: 100_000, size: 65_536 };
+    let namespace = |kind| oci::Namespace { kind, path: None };
+    let mut namespaces: Vec<_> = [Pid, Mount, Ipc, Uts, User, Cgroup, Time].map(namespace).into();
+    namespaces.push(oci::Namespace { kind: Network, path: Some("/run/netns/a".into()) });
+    oci::Linux {
+        namespaces,
+        uid_mappings: vec![mapping],
+        gid_mappings: vec![mapping],
+        devices: vec![oci::Device {
+            path: "/dev/fuse".into(),
+            kind: "c".into(),
+            major: 10,
+            minor: 229,
+            file_mode: Some(0o666),
+            uid: Some(0),
+            gid: Some(0),
+        }],
+        cgroups_path: Some("/redis".into()),
+        resources: Some(oci::Resources {
+            memory: Some(oci::MemoryLimit {
+                limit: Some(64 << 20),
+                reservation: Some(1 << 20),
+                swap: Some(-1),
+            }),
+            cpu: Some(oci::CpuLimit {
+                shares: Some(1024),
+                quota: Some(50_000),
+                period: Some(100_000),
+                cpus: Some("0-1".into()),
+            }),
+            pids: Some(oci::PidsLimit { limit: 100 }),
+        }),
+        seccomp: Some(seccomp()),
+        sysctl: BTreeMap::from([("net.core.somaxconn".into(), "1024".into())]),
+        masked_paths: words(&["/proc/kcore"]),
+        readonly_paths: words(&["/proc/sys"]),
+    }
+}
+
+fn spec() -> oci::Spec {
+    oci::Spec {
+        oci_version: "1.2.0".into(),
+        process: process(),
+        root: Some(oci::Root { path: "rootfs".into(), readonly: true }),
+        hostname: Some("redis".into()),
+        mounts: vec![oci::Mount {
+            destination: "/proc".into(),
+            kind: Some("proc".into()),
+            source: Some("proc".into()),
+            options: words(&["nosuid"]),
+        }],
+        linux: linux(),
+        annotations: BTreeMap::from([("org.example".into(), "free".into())]),
+    }
+}
+
+fn create_container() -> agent::CreateContainer {
+    agent::CreateContainer {
+        id: "redis".into(),
+        spec: spec(),
+        root: agent::RootDisk { device: agent::Device("serial:root".into()) },
+        volumes: vec![agent::VolumeDisk {
+            device: agent::Device("partlabel:data".into()),
+            destination: "/data".into(),
+            read_only: true,
+        }],
+        end_machine: true,
+    }
+}
+
+fn manifest(kind: image::ImageKind) -> image::Manifest {
+    let part = image::Part { offset: 4096, size: 5000, sha256: "0".repeat(64) };
+    image::Manifest {
+        version: image::VERSION,
+        kind,
+        name: "redis:7".into(),
+        architecture: "amd64".into(),
+        config: image::ImageConfig {
+            entrypoint: words(&["redis-server"]),
+            cmd: words(&["--port", "6379"]),
+            env: words(&["PATH=/bin"]),
+            working_dir: "/data".into(),
+            user: "redis".into(),
+            exposed_ports: words(&["6379/tcp"]),
+            volumes: words(&["/data"]),
+            labels: BTreeMap::from([("org.example".into(), "free".into())]),
+            stop_signal: "SIGTERM".into(),
+        },
+        parts: BTreeMap::from([("root".into(), part)]),
+        boot_args: Some("quiet".into()),
+    }
+}
+
+fn samples() -> BTreeMap<&'static str, Value> {
+    use agent::ContainerState::{Created, Running, Stopped};
+    let exit = agent::ExitStatus { code: 137, signal: Some(9), oom_killed: true };
+    let status = |state, exit| agent::ContainerStatus {
+        id: "redis".into(),
+        state,
+        pid: Some(7),
+        started_us: Some(900_000),
+        exit,
+    };
+    let ready = agent::Ready {
+        version: "0.1.0".into(),
+        kernel: "6.1.0".into(),
+        boot_id: "43367c5f-0b47-4a82-bde8-95b6cfc36203".into(),
+        entered_us: 700_000,
+        ready_us: 800_000,
+    };
+    BTreeMap::from([
+        ("agent.Ready", sample(&ready)),
+        ("agent.CreateContainer", sample(&create_container())),
+        ("agent.ContainerStatus.created", sample(&status(Created, None))),
+        ("agent.ContainerStatus.running", sample(&status(Running, None))),
+        ("agent.ContainerStatus.stopped", sample(&status(Stopped, Some(exit)))),
+        ("agent.ExitStatus", sample(&exit)),
+        ("agent.SignalRequest", sample(&agent::SignalRequest { signal: 15, all: true })),
+        ("agent.PowerOff", sample(&agent::PowerOff { code: 3 })),
+        ("agent.Fault", sample(&agent::Fault { message: "There is no container redis".into() })),
+        ("boot.Autostart", sample(&boot::Autostart { container: create_container() })),
+        ("exit.ExitRecord.guest-exit", sample(&exit::ExitRecord::GuestExit { code: 42 })),
+        ("exit.ExitRecord.power-off", sample(&exit::ExitRecord::PowerOff)),
+        ("exit.ExitRecord.panic", sample(&exit::ExitRecord::Panic { console: "Oops".into() })),
+        ("exit.ExitRecord.reset", sample(&exit::ExitRecord::Reset)),
+        ("exit.ExitRecord.vmm-error", sample(&exit::ExitRecord::VmmError { message: "No kernel".into() })),
+        ("image.Manifest.container-root", sample(&manifest(image::ImageKind::ContainerRoot))),
+        ("image.Manifest.appliance", sample(&manifest(image::ImageKind::Appliance))),
+    ])
+}
+
+#[test]
+fn what_is_written_stays_as_it_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schema.json");
+    let written = serde_json::to_string_pretty(&samples()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &written).unwrap();
+    }
+    let frozen = std::fs::read_to_string(&path).unwrap();
+    assert!(written == frozen, "the contract differs from {}:\n{written}", path.display());
+}
+
+#[test]
+fn numbers_and_words_stay_as_they_are() {
+    assert_eq!(
+        (agent::PORT, agent::MAX_BODY, agent::MAX_LOG_FRAME, agent::LOG_BYTES),
+        (512, 1 << 20, 64 << 10, 1 << 20)
+    );
+    assert_eq!(exit::PORT, 0x0bd0);
+    assert_eq!(
+        (boot::MODE, boot::NET, boot::HOSTNAME),
+        ("bulkhead.mode", "bulkhead.net", "bulkhead.hostname")
+    );
+    assert_eq!(boot::MODULES_ORDER, "/bulkhead/modules.order");
+    assert_eq!(boot::AUTOSTART, "/bulkhead/autostart.json");
+    assert_eq!(image::FOOTER_MAGIC, b"bulkhead-root-1\n");
+    assert_eq!(image::MANIFEST_MAGIC, b"bulkhead-appl-1\n");
+    let labels = [image::MANIFEST_LABEL, image::KERNEL_LABEL, image::INITRAMFS_LABEL, image::ROOT_LABEL];
+    assert_eq!(labels, ["manifest-a", "kernel-a", "initramfs-a", "root-a"]);
+}
+
+#[test]
+fn our_own_bodies_refuse_unknown_fields_and_oci_ones_ignore_them() {
+    let with = |mut body: Value, at: &str| {
+        body.pointer_mut(at).unwrap().as_object_mut().unwrap().insert("unknown".into(), Value::Null);
+        serde_json::from_value::<agent::CreateContainer>(body)
+    };
+    let body = serde_json::to_value(create_container()).unwrap();
+    assert!(with(body.clone(), "").is_err());
+    assert!(with(body.clone(), "/root").is_err());
+    for at in ["/spec", "/spec/process", "/spec/linux", "/spec/linux/resources/memory", "/spec/mounts/0"] {
+        assert_eq!(with(body.clone(), at).unwrap(), create_container(), "{at}");
+    }
+}
