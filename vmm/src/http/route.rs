@@ -29,17 +29,9 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 9] = [
-    "balloon",
-    "cpu-config",
-    "drives",
-    "hotplug",
-    "mmds",
-    "network-interfaces",
-    "pmem",
-    "serial",
-    "snapshot",
-];
+const NOT_YET: [&str; 7] = ["balloon", "cpu-config", "hotplug", "mmds", "pmem", "serial", "snapshot"];
+/// What Firecracker changes after the start and this VMM does not yet.
+const NOT_YET_PATCHED: [&str; 3] = ["drives", "network-interfaces", "vm"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {
@@ -48,7 +40,7 @@ pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8])
     });
     found.unwrap_or_else(|| {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if NOT_YET.contains(&first) || (method == Method::PATCH && path == "/vm") {
+        if NOT_YET.contains(&first) || (method == Method::PATCH && NOT_YET_PATCHED.contains(&first)) {
             return Answer::refused(format!("{method} {path} is not supported yet by this VMM."));
         }
         Answer::refused(format!("Invalid request method and/or path: {method} {path}."))

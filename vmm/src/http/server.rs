@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -43,6 +44,8 @@ impl ApiServer {
         let refused = |error| ApiError::Bind(path.to_owned(), error);
         let listener = UnixListener::bind(path).map_err(refused)?;
         let path = SocketPath(path.to_owned());
+        // The process's mask has kept others out until here.
+        fs::set_permissions(&path.0, fs::Permissions::from_mode(0o600)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         Ok(Self { listener, path })
     }
