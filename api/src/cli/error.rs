@@ -1,0 +1,115 @@
+//! What a command raises: one sentence on standard error.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::host::HostError;
+use crate::service::ServiceError;
+
+/// What a command raises.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The daemon is not there.
+    #[error("Cannot reach the daemon at {socket} (is \"bulkhead serve\" running?)")]
+    Unreachable {
+        /// Its socket.
+        socket: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The exchange with the daemon broke.
+    #[error("The daemon did not answer {call}")]
+    Broken {
+        /// Method and path.
+        call: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The daemon refused.
+    #[error("{message}")]
+    Refused {
+        /// The status of its answer.
+        status: u16,
+        /// Its sentence.
+        message: String,
+    },
+    /// An argument cannot be understood.
+    #[error("{what} {given:?}: {message}")]
+    Argument {
+        /// Which argument.
+        what: &'static str,
+        /// As it was given.
+        given: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A machine could not be run.
+    #[error("{message}")]
+    Run {
+        /// A sentence.
+        message: String,
+        /// Docker's 125, 126 or 127.
+        code: u8,
+    },
+    /// `run` could not do its part.
+    #[error(transparent)]
+    Before(Box<CliError>),
+    /// JSON cannot be written.
+    #[error("Cannot write JSON")]
+    Json {
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Nobody reads what is printed.
+    #[error("Cannot print")]
+    Print {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The process cannot do what a client does.
+    #[error("Cannot start")]
+    Runtime {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon cannot serve.
+    #[error("Cannot serve")]
+    Serve {
+        /// Why.
+        #[source]
+        source: ServiceError,
+    },
+}
+
+impl CliError {
+    /// JSON cannot be written.
+    pub fn json(source: serde_json::Error) -> Self {
+        Self::Json { source }
+    }
+
+    /// Nobody reads what is printed.
+    pub fn print(source: io::Error) -> Self {
+        Self::Print { source }
+    }
+
+    /// The process's exit status.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run { code, .. } => *code,
+            Self::Before(_) => 125,
+            _ => 1,
+        }
+    }
+}
+
+impl From<HostError> for CliError {
+    fn from(error: HostError) -> Self {
+        Self::Serve { source: error.into() }
+    }
+}

@@ -1,0 +1,56 @@
+//! `logs`
+
+use std::io::{stderr, stdout};
+
+use clap::Args;
+
+use super::CliError;
+use super::client::{Client, Pieces, segment};
+use super::output;
+use crate::host::log_frame::{Decoder, Stream};
+
+/// Print what a machine printed.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on until the machine has ended.
+    #[arg(short, long)]
+    follow: bool,
+    /// The console of its last start: what the guest's kernel printed.
+    #[arg(long, conflicts_with = "follow")]
+    console: bool,
+    /// The machine's id or name.
+    name: String,
+}
+
+impl Logs {
+    /// Runs it.
+    pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
+        let machine = segment(&self.name);
+        if self.console {
+            let mut pieces = client.stream(&format!("/api/v1/machines/{machine}/console")).await?;
+            while let Some(piece) = pieces.next_piece().await? {
+                output::bytes(&mut stdout(), &piece)?;
+            }
+            return Ok(0);
+        }
+        let path = format!("/api/v1/machines/{machine}/logs?follow={}", self.follow);
+        print_frames(client.stream(&path).await?).await?;
+        Ok(0)
+    }
+}
+
+/// Prints standard output and standard error apart.
+pub async fn print_frames(mut pieces: Pieces) -> Result<(), CliError> {
+    let mut decoder = Decoder::default();
+    while let Some(piece) = pieces.next_piece().await? {
+        decoder.push(&piece);
+        let broken = |error| CliError::Broken { call: "logs".to_owned(), source: Box::new(error) };
+        while let Some(frame) = decoder.next_frame().map_err(broken)? {
+            match frame.stream {
+                Stream::Stdout => output::bytes(&mut stdout(), &frame.payload)?,
+                Stream::Stderr => output::bytes(&mut stderr(), &frame.payload)?,
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The commands, one a file: clients of the API, but for `serve`, `doctor` and `openapi`.
+
+mod client;
+mod doctor;
+mod error;
+mod events;
+mod image;
+mod lifecycle;
+mod list;
+mod logs;
+mod output;
+mod run;
+mod serve;
+mod volume;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use client::Client;
+pub use error::CliError;
+
+/// Where the daemon listens unless it is told otherwise.
+const SOCKET: &str = "/run/bulkhead/bulkhead.sock";
+/// The variable that names another socket.
+const SOCKET_VARIABLE: &str = "BULKHEAD_SOCKET";
+
+/// Runs container images as sealed appliances: every workload in a microVM of its own.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// The daemon's socket [default: $BULKHEAD_SOCKET or /run/bulkhead/bulkhead.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API on a Unix socket.
+    Serve(serve::Serve),
+    /// Run an image in a new machine.
+    Run(run::Run),
+    /// List machines.
+    Ps(list::Ps),
+    /// Print what a machine printed.
+    Logs(logs::Logs),
+    /// Start machines.
+    Start(lifecycle::Start),
+    /// Stop machines.
+    Stop(lifecycle::Stop),
+    /// Send a signal to machines.
+    Kill(lifecycle::Kill),
+    /// Delete machines.
+    Rm(lifecycle::Rm),
+    /// Wait until machines have ended and print their exit statuses.
+    Wait(lifecycle::Wait),
+    /// Print a machine or an image as JSON.
+    Inspect(list::Inspect),
+    /// List images.
+    Images(image::Images),
+    /// Make an image from a file or a source.
+    Import(image::Import),
+    /// Delete images.
+    Rmi(image::Rmi),
+    /// List volumes.
+    Volumes(volume::Volumes),
+    /// Make and delete volumes.
+    Volume(volume::Volume),
+    /// Print what happens to machines, images and volumes.
+    Events(events::Events),
+    /// Say whether guests will boot here, and why not.
+    Doctor(doctor::Doctor),
+    /// Print the description of the API.
+    #[command(hide = true)]
+    Openapi,
+}
+
+impl Arguments {
+    fn socket(&self) -> PathBuf {
+        let given = self.socket.clone().or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
+        given.unwrap_or_else(|| PathBuf::from(SOCKET))
+    }
+}
+
+/// Runs a command to its exit status.
+pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
+    let socket = arguments.socket();
+    let client = Client::new(&socket);
+    match arguments.command {
+        Command::Serve(command) => command.execute(&socket),
+        Command::Doctor(command) => command.execute(),
+        Command::Openapi => {
+            let text = crate::routes::description().to_pretty_json().map_err(CliError::json)?;
+            output::line(&text)
+        }
+        Command::Run(command) => wait_for(command.execute(&client)),
+        Command::Ps(command) => wait_for(command.execute(&client)),
+        Command::Logs(command) => wait_for(command.execute(&client)),
+        Command::Start(command) => wait_for(command.execute(&client)),
+        Command::Stop(command) => wait_for(command.execute(&client)),
+        Command::Kill(command) => wait_for(command.execute(&client)),
+        Command::Rm(command) => wait_for(command.execute(&client)),
+        Command::Wait(command) => wait_for(command.execute(&client)),
+        Command::Inspect(command) => wait_for(command.execute(&client)),
+        Command::Images(command) => wait_for(command.execute(&client)),
+        Command::Import(command) => wait_for(command.execute(&client)),
+        Command::Rmi(command) => wait_for(command.execute(&client)),
+        Command::Volumes(command) => wait_for(command.execute(&client)),
+        Command::Volume(command) => wait_for(command.execute(&client)),
+        Command::Events(command) => wait_for(command.execute(&client)),
+    }
+}
+
+/// A client needs one thread.
+fn wait_for(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| CliError::Runtime { source })?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

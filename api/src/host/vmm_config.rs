@@ -1,0 +1,179 @@
+//! A VMM's configuration: Firecracker's format with our additions.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// What boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// The host's kernel and initramfs.
+    Kernel {
+        /// An uncompressed ELF or a bzImage.
+        kernel: PathBuf,
+        /// With initd.
+        initramfs: PathBuf,
+    },
+    /// A disk that brings its own; it is the first drive too.
+    Appliance {
+        /// The disk.
+        disk: PathBuf,
+    },
+}
+
+/// A drive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drive {
+    /// Its id, and its serial in the guest.
+    pub id: String,
+    /// The raw disk.
+    pub path: PathBuf,
+    /// Refuse writes.
+    pub read_only: bool,
+}
+
+/// What a VMM is to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmmSpec {
+    /// What boots.
+    pub boot: Boot,
+    /// Words for the kernel.
+    pub boot_args: String,
+    /// Drives in their order.
+    pub drives: Vec<Drive>,
+    /// Processors.
+    pub vcpus: u8,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The tap's name.
+    pub tap: String,
+    /// The guest's MAC address.
+    pub mac: String,
+    /// The hybrid vsock's socket.
+    pub vsock: PathBuf,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Config<'a> {
+    boot_source: BootSource<'a>,
+    drives: Vec<DriveConfig<'a>>,
+    machine_config: MachineConfig,
+    network_interfaces: [Interface<'a>; 1],
+    vsock: Vsock<'a>,
+    entropy: Entropy,
+}
+
+#[derive(Serialize)]
+struct BootSource<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_image_path: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initrd_path: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appliance: Option<&'a PathBuf>,
+    boot_args: &'a str,
+}
+
+#[derive(Serialize)]
+struct DriveConfig<'a> {
+    drive_id: &'a str,
+    path_on_host: &'a PathBuf,
+    is_root_device: bool,
+    is_read_only: bool,
+}
+
+#[derive(Serialize)]
+struct MachineConfig {
+    vcpu_count: u8,
+    mem_size_mib: u32,
+}
+
+#[derive(Serialize)]
+struct Interface<'a> {
+    iface_id: &'static str,
+    guest_mac: &'a str,
+    host_dev_name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Vsock<'a> {
+    guest_cid: u32,
+    uds_path: &'a PathBuf,
+}
+
+#[derive(Serialize)]
+struct Entropy {}
+
+impl VmmSpec {
+    /// The configuration's text.
+    pub fn render(&self) -> Result<String, serde_json::Error> {
+        let boot_source = match &self.boot {
+            Boot::Kernel { kernel, initramfs } => BootSource {
+                kernel_image_path: Some(kernel),
+                initrd_path: Some(initramfs),
+                appliance: None,
+                boot_args: &self.boot_args,
+            },
+            Boot::Appliance { disk } => BootSource {
+                kernel_image_path: None,
+                initrd_path: None,
+                appliance: Some(disk),
+                boot_args: &self.boot_args,
+            },
+        };
+        let drives = self
+            .drives
+            .iter()
+            .map(|drive| DriveConfig {
+                drive_id: &drive.id,
+                path_on_host: &drive.path,
+                // The command line names no root device: initd mounts the root itself.
+                is_root_device: false,
+                is_read_only: drive.read_only,
+            })
+            .collect();
+        serde_json::to_string_pretty(&Config {
+            boot_source,
+            drives,
+            machine_config: MachineConfig { vcpu_count: self.vcpus, mem_size_mib: self.memory_mib },
+            network_interfaces: [Interface {
+                iface_id: "eth0",
+                guest_mac: &self.mac,
+                host_dev_name: &self.tap,
+            }],
+            vsock: Vsock { guest_cid: 3, uds_path: &self.vsock },
+            entropy: Entropy {},
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_firecracker_s_format() {
+        let spec = VmmSpec {
+            boot: Boot::Kernel { kernel: "/k".into(), initramfs: "/i".into() },
+            boot_args: "quiet".into(),
+            drives: vec![Drive { id: "root".into(), path: "/r".into(), read_only: true }],
+            vcpus: 2,
+            memory_mib: 128,
+            tap: "bh0".into(),
+            mac: "02:00:00:00:00:01".into(),
+            vsock: "/v".into(),
+        };
+        let value: serde_json::Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
+        assert_eq!(value["boot-source"]["kernel_image_path"], "/k");
+        assert!(value["boot-source"].get("appliance").is_none());
+        assert_eq!(value["drives"][0]["drive_id"], "root");
+        assert_eq!(value["machine-config"]["vcpu_count"], 2);
+        assert_eq!(value["network-interfaces"][0]["host_dev_name"], "bh0");
+        assert_eq!(value["vsock"]["guest_cid"], 3);
+        let spec = VmmSpec { boot: Boot::Appliance { disk: "/a".into() }, ..spec };
+        let value: serde_json::Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
+        assert_eq!(value["boot-source"]["appliance"], "/a");
+        assert!(value["boot-source"].get("kernel_image_path").is_none());
+    }
+}

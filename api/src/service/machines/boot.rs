@@ -1,0 +1,119 @@
+//! What a machine is started with: the VMM's configuration, the kernel's words, the container.
+
+use std::path::PathBuf;
+
+use bulkhead_image::{RuntimeOptions, runtime_spec};
+use bulkhead_protocol::agent::{CreateContainer, Device, RootDisk, VolumeDisk};
+use bulkhead_protocol::boot::{HOSTNAME, MODE, NET};
+use bulkhead_protocol::{image::ROOT_LABEL, oci};
+
+use super::CONTAINER;
+use crate::host::layout::Layout;
+use crate::host::network::{Endpoint, Route};
+use crate::host::vmm_config::{Boot, Drive, VmmSpec};
+use crate::service::error::ServiceError;
+use crate::service::model::{Image, Machine, MachineSpec};
+
+/// Words for a stock kernel in a machine without the hardware that it would look for.
+const KERNEL_WORDS: &str = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux \
+                            i8042.nomux i8042.nopnp i8042.dumbkbd cryptomgr.notests";
+
+/// The word for images that bring their own kernel.
+const APPLIANCE: &str = "appliance";
+
+fn is_appliance(image: &Image) -> bool {
+    image.status.kind == APPLIANCE
+}
+
+/// What the VMM is to make. `volumes` are the disks of the machine's volumes, in their order.
+pub fn vmm_spec(
+    machine: &Machine,
+    image: &Image,
+    layout: &Layout,
+    endpoint: &Endpoint,
+    route: &Route,
+    volumes: Vec<PathBuf>,
+) -> VmmSpec {
+    let id = &machine.metadata.id;
+    let disk = layout.image(&image.metadata.id);
+    let mut drives = Vec::new();
+    let (boot, words) = if is_appliance(image) {
+        let words = image.status.boot_args.clone().unwrap_or_else(|| KERNEL_WORDS.to_owned());
+        (Boot::Appliance { disk: disk.clone() }, words)
+    } else {
+        (Boot::Kernel { kernel: layout.kernel(), initramfs: layout.initramfs() }, KERNEL_WORDS.to_owned())
+    };
+    drives.push(Drive { id: "root".into(), path: disk, read_only: true });
+    for (number, path) in volumes.into_iter().enumerate() {
+        let read_only = machine.spec.volumes.get(number).is_some_and(|volume| volume.read_only);
+        drives.push(Drive { id: volume_id(number), path, read_only });
+    }
+    let resolver = route.resolver.map(|address| address.to_string()).unwrap_or_default();
+    let boot_args = format!(
+        "{words} {MODE}=agent {NET}={},{}/{},{},{resolver} {HOSTNAME}={}",
+        endpoint.mac,
+        endpoint.address,
+        route.prefix,
+        route.gateway,
+        hostname(machine),
+    );
+    VmmSpec {
+        boot,
+        boot_args,
+        drives,
+        vcpus: machine.spec.vcpus,
+        memory_mib: machine.spec.memory_mib,
+        tap: endpoint.tap.clone(),
+        mac: endpoint.mac.clone(),
+        vsock: layout.vsock(id),
+    }
+}
+
+fn volume_id(number: usize) -> String {
+    format!("vol-{number}")
+}
+
+/// The machine's host name, or its name made fit for one.
+fn hostname(machine: &Machine) -> String {
+    if let Some(name) = &machine.spec.hostname {
+        return name.clone();
+    }
+    let name = machine.metadata.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    name.trim_matches('-').to_owned()
+}
+
+/// What the container runs: the image's configuration, and what the specification puts in its place.
+pub fn container_spec(spec: &MachineSpec, image: &Image, hostname: &str) -> Result<oci::Spec, ServiceError> {
+    let options = RuntimeOptions {
+        entrypoint: spec.entrypoint.clone(),
+        command: spec.command.clone(),
+        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        working_dir: spec.workdir.clone(),
+        user: spec.user.clone(),
+        hostname: Some(hostname.to_owned()).filter(|name| !name.is_empty()),
+        memory: spec.limits.memory_mib.map(|memory| u64::from(memory) << 20),
+        milli_cpus: spec.limits.cpus.map(|cpus| (cpus * 1000.0).round() as u64),
+        pids: spec.limits.pids,
+        ..RuntimeOptions::default()
+    };
+    runtime_spec(&image.status.config, &options)
+        .map_err(|error| ServiceError::Invalid { field: "command", message: error.to_string() })
+}
+
+/// The container that the agent is to make.
+pub fn container(machine: &Machine, image: &Image) -> Result<CreateContainer, ServiceError> {
+    let device =
+        if is_appliance(image) { format!("partlabel:{ROOT_LABEL}") } else { "serial:root".to_owned() };
+    let volumes = machine.spec.volumes.iter().enumerate().map(|(number, volume)| VolumeDisk {
+        device: Device(format!("serial:{}", volume_id(number))),
+        destination: volume.destination.clone(),
+        read_only: volume.read_only,
+    });
+    Ok(CreateContainer {
+        id: CONTAINER.to_owned(),
+        spec: container_spec(&machine.spec, image, &hostname(machine))?,
+        root: RootDisk { device: Device(device) },
+        volumes: volumes.collect(),
+        end_machine: true,
+    })
+}

@@ -1,0 +1,200 @@
+//! A machine's way up: from its record to a container that runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bulkhead_protocol::agent::{ContainerStatus, Ready};
+
+use super::ending::{ending, read_record};
+use super::live::{Live, Runtime};
+use super::{CONTAINER, boot, start};
+use crate::host::log_store::LogWriter;
+use crate::host::network::Endpoint;
+use crate::host::process::{self, Launch, Process};
+use crate::host::{HostError, cgroup, layout};
+use crate::service::error::ServiceError;
+use crate::service::model::{Image, Machine, Phase};
+use crate::service::{Service, clock};
+
+/// How long to wait before the agent is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+impl Service {
+    /// The whole life of a machine that was placed.
+    pub(super) async fn run_machine(self: Arc<Self>, machine: Machine, live: Arc<Live>) {
+        let id = machine.metadata.id.clone();
+        match self.bring_up(&machine, &live).await {
+            Ok(log_base) => self.supervise(&id, live, log_base).await,
+            Err(error) => self.give_up(&machine, &live, &error).await,
+        }
+    }
+
+    /// Makes what the machine needs, starts it and its container. Answers where its output begins.
+    async fn bring_up(&self, machine: &Machine, live: &Arc<Live>) -> Result<u64, ServiceError> {
+        let id = machine.metadata.id.as_str();
+        let name = || machine.metadata.name.clone();
+        let image =
+            self.records.by_id::<Image>(&machine.status.image_id).await?.ok_or_else(|| {
+                ServiceError::NotFound { kind: "image", name: machine.status.image_id.clone() }
+            })?;
+        let container = boot::container(machine, &image)?;
+        let process = self.launch(machine, &image, live).await?;
+        let log_base = self.remembered(id).await?.log_base;
+
+        let came_up = async {
+            let ready = self.ready(live).await;
+            let ready_at = SystemTime::now();
+            self.note_ready(id, &ready, ready_at).await?;
+            let refused = |operation| move |source| ServiceError::Guest { name: name(), operation, source };
+            live.agent.create(&container).await.map_err(refused("create the container"))?;
+            let status = live.agent.start(CONTAINER).await.map_err(refused("start the container"))?;
+            self.note_started(id, &ready, ready_at, &status).await
+        };
+        let seconds = self.boot_timeout.as_secs();
+        tokio::select! {
+            biased;
+            () = live.cancelled() => return Err(ServiceError::Cancelled { name: name() }),
+            came_up = tokio::time::timeout(self.boot_timeout, came_up) => match came_up {
+                Ok(Ok(())) => {}
+                // A guest that died while it was spoken to: its record says more than a broken connection.
+                Ok(Err(error)) if !matches!(&error, ServiceError::Guest { source: HostError::AgentRefused { .. }, .. })
+                    && tokio::time::timeout(Duration::from_millis(500), process.ended()).await.is_ok() =>
+                {
+                    return Err(self.ended_early(machine));
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(ServiceError::Silent { name: name(), seconds }),
+            },
+            () = process.ended() => return Err(self.ended_early(machine)),
+        }
+        Ok(log_base)
+    }
+
+    fn ended_early(&self, machine: &Machine) -> ServiceError {
+        let ended = ending(read_record(&self.layout.exit_record(&machine.metadata.id)), None, true);
+        let message = ended.message.unwrap_or_else(|| format!("it ended with status {}", ended.exit.code));
+        ServiceError::EndedEarly { name: machine.metadata.name.clone(), message }
+    }
+
+    /// Folders, network, cgroup, process; each is remembered before the next is made.
+    async fn launch(
+        &self,
+        machine: &Machine,
+        image: &Image,
+        live: &Arc<Live>,
+    ) -> Result<Arc<Process>, ServiceError> {
+        let id = machine.metadata.id.as_str();
+        let mut volumes: Vec<PathBuf> = Vec::new();
+        for volume in &machine.spec.volumes {
+            volumes.push(self.volume_disk(&volume.name).await?);
+        }
+        layout::remove_folder(&self.layout.machine_run(id))?;
+        layout::make_folder(&self.layout.machine_run(id))?;
+        layout::make_folder(&self.layout.machine_state(id))?;
+        let log_base = LogWriter::open(&self.layout.container_log(id))?.next_sequence();
+        // Of the last start; who asks for the console or the record now asks for those of this start.
+        for stale in [self.layout.console(id), self.layout.vmm_log(id), self.layout.exit_record(id)] {
+            layout::remove_file(&stale)?;
+        }
+        let address = machine
+            .status
+            .address
+            .ok_or_else(|| HostError::RangeFull { subnet: self.network.subnet().to_string() })?;
+        let endpoint = Endpoint::new(id, address, start::published(machine));
+        let route = self.network.attach(id, endpoint.clone()).await?;
+        let config = boot::vmm_spec(machine, image, &self.layout, &endpoint, &route, volumes);
+        let text =
+            config.render().map_err(|source| ServiceError::Record { key: "vmm.json".into(), source })?;
+        let path = self.layout.vmm_config(id);
+        std::fs::write(&path, text).map_err(HostError::file("write", &path))?;
+        let launch = Launch {
+            program: self.layout.vmm(),
+            config: path,
+            id: id.to_owned(),
+            console: self.layout.console(id),
+            log: self.layout.vmm_log(id),
+            exit_record: self.layout.exit_record(id),
+            cgroup: cgroup::make(id, machine.spec.memory_mib, machine.spec.vcpus)?,
+        };
+        let started = SystemTime::now();
+        let process = Arc::new(process::start(&launch)?);
+        live.set_process(Arc::clone(&process));
+        let identity = process.identity().clone();
+        let pid = identity.pid;
+        self.remember(id, &Runtime { identity: Some(identity), log_base }).await?;
+        let note = |machine: &mut Machine| {
+            machine.status.pid = Some(pid);
+            machine.status.timeline.vmm_started_at = Some(clock::format(started));
+            Ok(())
+        };
+        self.records.update(id, note).await?;
+        Ok(process)
+    }
+
+    /// What the daemon alone knows of a machine.
+    pub(super) async fn remembered(&self, id: &str) -> Result<Runtime, ServiceError> {
+        Ok(self.records.private(&super::runtime_key(id)).await?.unwrap_or_default())
+    }
+
+    /// Asks until the agent answers. Whoever calls sets the time.
+    async fn ready(&self, live: &Live) -> Ready {
+        loop {
+            match live.agent.ready().await {
+                Ok(ready) => return ready,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    async fn note_ready(&self, id: &str, ready: &Ready, at: SystemTime) -> Result<(), ServiceError> {
+        let note = |machine: &mut Machine| {
+            machine.status.boot_id = Some(one_line(&ready.boot_id));
+            machine.status.kernel = Some(one_line(&ready.kernel));
+            machine.status.timeline.initd_ready_at = Some(clock::format(at));
+            Ok(())
+        };
+        self.records.update(id, note).await?;
+        Ok(())
+    }
+
+    async fn note_started(
+        &self,
+        id: &str,
+        ready: &Ready,
+        ready_at: SystemTime,
+        container: &ContainerStatus,
+    ) -> Result<(), ServiceError> {
+        let now = SystemTime::now();
+        let uptime = |at: SystemTime, microseconds: u64| at.checked_sub(Duration::from_micros(microseconds));
+        // Each answer came somewhat after what it tells: the earlier of both clocks is the better one.
+        let by_ready = uptime(ready_at, ready.ready_us);
+        let by_start = container.started_us.and_then(|started| uptime(now, started));
+        let kernel = by_ready.into_iter().chain(by_start).min();
+        let after = |microseconds: u64| {
+            kernel
+                .and_then(|kernel| kernel.checked_add(Duration::from_micros(microseconds)))
+                .map(clock::format)
+        };
+        let machine = self
+            .records
+            .update(id, |machine: &mut Machine| {
+                let timeline = &mut machine.status.timeline;
+                timeline.kernel_entered_at = kernel.map(clock::format);
+                timeline.initd_entered_at = after(ready.entered_us);
+                timeline.initd_ready_at = after(ready.ready_us);
+                timeline.container_started_at =
+                    Some(container.started_us.and_then(after).unwrap_or_else(|| clock::format(now)));
+                machine.status.phase = Phase::Running;
+                Ok(())
+            })
+            .await?;
+        self.tell(&machine, "started", None).await;
+        Ok(())
+    }
+}
+
+/// A word of the guest, fit to be shown.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(128).collect()
+}

@@ -1,0 +1,93 @@
+//! The live part of a machine: its process and how to reach it.
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::host::agent::Agent;
+use crate::host::process::{Identity, Process};
+
+/// A machine that has a process, or will have one in a moment.
+#[derive(Debug)]
+pub struct Live {
+    /// Its agent.
+    pub agent: Agent,
+    process: OnceLock<Arc<Process>>,
+    /// It must end now.
+    cancel: watch::Sender<bool>,
+    /// Counts up with every piece of output that is kept.
+    grown: watch::Sender<u64>,
+    /// It has ended and nothing of it is left.
+    done: watch::Sender<bool>,
+}
+
+/// What the daemon alone must know of a machine after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// Its VMM's process.
+    pub identity: Option<Identity>,
+    /// The number in the kept output of the first byte of this start.
+    pub log_base: u64,
+}
+
+impl Live {
+    /// Without a process yet.
+    pub fn new(agent: Agent) -> Self {
+        Self {
+            agent,
+            process: OnceLock::new(),
+            cancel: watch::Sender::new(false),
+            grown: watch::Sender::new(0),
+            done: watch::Sender::new(false),
+        }
+    }
+
+    /// Its process, once there is one.
+    pub fn process(&self) -> Option<&Arc<Process>> {
+        self.process.get()
+    }
+
+    /// It has a process now.
+    pub fn set_process(&self, process: Arc<Process>) {
+        // It is set once, by whoever starts or adopts the machine.
+        let _ = self.process.set(process);
+    }
+
+    /// Ends it as soon as possible.
+    pub fn cancel(&self) {
+        self.cancel.send_replace(true);
+    }
+
+    /// Waits until somebody wants it to end now.
+    pub async fn cancelled(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.cancel.subscribe().wait_for(|cancelled| *cancelled).await;
+    }
+
+    /// Somebody wanted it to end now.
+    pub fn is_cancelled(&self) -> bool {
+        *self.cancel.borrow()
+    }
+
+    /// More output is kept.
+    pub fn grow(&self) {
+        self.grown.send_modify(|count| *count += 1);
+    }
+
+    /// Tells when more output is kept.
+    pub fn growth(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    /// Nothing of it is left.
+    pub fn finish(&self) {
+        self.done.send_replace(true);
+        self.grow();
+    }
+
+    /// Waits until nothing of it is left.
+    pub async fn finished(&self) {
+        let _ = self.done.subscribe().wait_for(|done| *done).await;
+    }
+}

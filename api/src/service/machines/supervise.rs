@@ -1,0 +1,266 @@
+//! Watches over a machine that runs, and clears up after it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_protocol::agent::ExitStatus;
+
+use super::ending::{Ending, ending, read_record};
+use super::live::Live;
+use super::{CONTAINER, runtime_key};
+use crate::host::log_frame::Frame;
+use crate::host::log_store::LogWriter;
+use crate::host::{HostError, cgroup, layout};
+use crate::service::error::{ServiceError, chain};
+use crate::service::model::{Exit, ExitReason, Machine, Phase};
+use crate::service::records::drop_private;
+use crate::service::{Service, clock};
+
+/// How long a machine has to power off once its container has ended.
+const POWER_OFF: Duration = Duration::from_secs(20);
+/// How long the rest of the output may take once the machine has ended.
+const LAST_OUTPUT: Duration = Duration::from_secs(3);
+/// How long to wait before the agent is asked again.
+const RETRY: Duration = Duration::from_millis(200);
+/// The size at which a console or a VMM's log is cut, and what is kept of it.
+const MAX_CONSOLE: u64 = 8 << 20;
+const KEPT_CONSOLE: u64 = 256 << 10;
+/// A guest that numbers its output beyond this lies.
+const MAX_JUMP: u64 = 1 << 40;
+
+impl Service {
+    /// From a container that runs to a machine of which nothing is left.
+    pub(super) async fn supervise(self: &Arc<Self>, id: &str, live: Arc<Live>, log_base: u64) {
+        let Some(process) = live.process().cloned() else { return };
+        let mut output = tokio::spawn(follow(self.layout.container_log(id), Arc::clone(&live), log_base));
+        let trimming = tokio::spawn(trim([self.layout.console(id), self.layout.vmm_log(id)]));
+        let container = tokio::select! {
+            status = container_end(&live) => Some(status),
+            () = process.ended() => None,
+            () = live.cancelled() => None,
+        };
+        if container.is_some() {
+            let _ = tokio::time::timeout(POWER_OFF, async {
+                tokio::select! { () = process.ended() => {}, () = live.cancelled() => {} }
+            })
+            .await;
+        }
+        // Whoever has ended does not mind.
+        if let Err(error) = process.kill() {
+            tracing::warn!("Machine {id}: {}", chain(&error));
+        }
+        process.ended().await;
+        if tokio::time::timeout(LAST_OUTPUT, &mut output).await.is_err() {
+            output.abort();
+        }
+        trimming.abort();
+        let ended = ending(read_record(&self.layout.exit_record(id)), container, true);
+        self.finish(id, Some(&live), Phase::Stopped, ended).await;
+    }
+
+    /// Clears up after a machine that did not come up.
+    pub(super) async fn give_up(self: &Arc<Self>, machine: &Machine, live: &Arc<Live>, error: &ServiceError) {
+        let id = &machine.metadata.id;
+        if let Some(process) = live.process() {
+            let _ = process.kill();
+            process.ended().await;
+        }
+        let ended = ending(read_record(&self.layout.exit_record(id)), None, true);
+        let (code, reason) = match (error, ended.exit.reason) {
+            (ServiceError::EndedEarly { .. }, reason) => (ended.exit.code, reason),
+            _ => (start_failure(error), ExitReason::StartFailed),
+        };
+        let exit = Exit { code, reason, signal: None, oom_killed: false };
+        let ended = Ending { exit, message: Some(error.chain()), console: ended.console };
+        self.finish(id, Some(live), Phase::Failed, ended).await;
+    }
+
+    /// Removes what a machine had on the host, then records how it ended.
+    pub(super) async fn finish(self: &Arc<Self>, id: &str, live: Option<&Live>, phase: Phase, ended: Ending) {
+        self.clear_host(id).await;
+        if let Some(console) = &ended.console {
+            self.note_console(id, console);
+        }
+        self.release(id);
+        let record = |machine: &mut Machine| {
+            machine.status.phase = phase;
+            machine.status.pid = None;
+            machine.status.exit = Some(ended.exit.clone());
+            machine.status.message.clone_from(&ended.message);
+            machine.status.timeline.ended_at = Some(clock::now());
+            Ok(())
+        };
+        match self.records.update(id, record).await {
+            Ok(machine) => {
+                let _ = self.records.apply(vec![drop_private(&runtime_key(id))]).await;
+                let action = if phase == Phase::Failed { "failed" } else { "ended" };
+                let sentence = format!("exit status {}", ended.exit.code);
+                self.tell(&machine, action, Some(ended.message.clone().unwrap_or(sentence))).await;
+                if let Some(live) = live {
+                    live.finish();
+                }
+                if machine.spec.auto_remove && phase == Phase::Stopped {
+                    self.remove_by_itself(id).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!("Cannot record the end of machine {id}: {}", chain(&error));
+                if let Some(live) = live {
+                    live.finish();
+                }
+            }
+        }
+    }
+
+    async fn remove_by_itself(&self, id: &str) {
+        let _turn = self.turn(id).await;
+        if let Err(error) = self.forget_machine(id).await {
+            tracing::warn!("Cannot delete machine {id}: {}", chain(&error));
+        }
+    }
+
+    /// Network, cgroup, run folder. What cannot be removed now is removed when the daemon starts next.
+    pub(super) async fn clear_host(&self, id: &str) {
+        if let Err(error) = self.network.detach(id).await {
+            tracing::warn!("Machine {id}: {}", chain(&error));
+        }
+        let group = id.to_owned();
+        // It may have to wait for the kernel.
+        let _ = tokio::task::spawn_blocking(move || cgroup::remove(&group)).await;
+        if let Err(error) = layout::remove_folder(&self.layout.machine_run(id)) {
+            tracing::warn!("Machine {id}: {}", chain(&error));
+        }
+    }
+
+    /// The console of a guest that panicked goes behind its output.
+    fn note_console(&self, id: &str, console: &str) {
+        let noted = LogWriter::open(&self.layout.container_log(id)).and_then(|mut writer| {
+            writer.note("The guest kernel panicked. Its console said last:")?;
+            console.lines().try_for_each(|line| writer.note(line))
+        });
+        if let Err(error) = noted {
+            tracing::warn!("Machine {id}: {}", chain(&error));
+        }
+    }
+}
+
+/// The status of a container that could not be started, as Docker tells them apart.
+fn start_failure(error: &ServiceError) -> u8 {
+    let ServiceError::Guest { source: HostError::AgentRefused { message, .. }, .. } = error else {
+        return 125;
+    };
+    let message = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["no such file", "not found", "enoent"]) {
+        127
+    } else if says(&["permission denied", "exec format", "is a directory", "not executable", "eacces"]) {
+        126
+    } else {
+        125
+    }
+}
+
+/// Waits for the container's end, however often the connection breaks.
+async fn container_end(live: &Live) -> ExitStatus {
+    loop {
+        match live.agent.wait(CONTAINER).await {
+            Ok(status) => return status,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Keeps a container's output until it is all there, however often the connection breaks.
+async fn follow(path: std::path::PathBuf, live: Arc<Live>, log_base: u64) {
+    let mut writer = match LogWriter::open(&path) {
+        Ok(writer) => writer,
+        Err(error) => {
+            tracing::warn!("Output is lost: {}", chain(&error));
+            return;
+        }
+    };
+    loop {
+        match follow_once(&mut writer, &live, log_base).await {
+            Ok(()) => return,
+            Err(HostError::File { .. }) => {
+                tracing::warn!("Output is lost: {} cannot be written", path.display());
+                return;
+            }
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+async fn follow_once(writer: &mut LogWriter, live: &Live, log_base: u64) -> Result<(), HostError> {
+    let since = writer.next_sequence().saturating_sub(log_base);
+    let mut stream = live.agent.logs(CONTAINER, since).await?;
+    while let Some(frame) = stream.next_frame().await? {
+        let sequence = frame.sequence.saturating_add(log_base);
+        if sequence > writer.next_sequence().saturating_add(MAX_JUMP) {
+            tracing::warn!("A guest numbers its output beyond reason; the rest of it is not kept");
+            return Ok(());
+        }
+        writer.append(&Frame { sequence, ..frame })?;
+        live.grow();
+    }
+    Ok(())
+}
+
+/// Keeps files that a guest makes grow from filling the disk. The VMM appends, so it does not notice.
+async fn trim(paths: [std::path::PathBuf; 2]) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        for path in &paths {
+            let _ = trim_one(path);
+        }
+    }
+}
+
+fn trim_one(path: &Path) -> std::io::Result<()> {
+    if std::fs::metadata(path)?.len() <= MAX_CONSOLE {
+        return Ok(());
+    }
+    let mut tail = Vec::new();
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-(KEPT_CONSOLE as i64)))?;
+    file.take(KEPT_CONSOLE).read_to_end(&mut tail)?;
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    file.set_len(0)?;
+    file.write_all(&tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_and_unfit_programs_are_told_apart() {
+        let refused = |message: &str| ServiceError::Guest {
+            name: "m".into(),
+            operation: "start the container",
+            source: HostError::AgentRefused { status: 422, message: message.into() },
+        };
+        assert_eq!(start_failure(&refused("Cannot execute /x: No such file or directory (os error 2)")), 127);
+        assert_eq!(start_failure(&refused("Cannot execute /x: Permission denied (os error 13)")), 126);
+        assert_eq!(start_failure(&refused("Cannot mount the root")), 125);
+    }
+
+    #[test]
+    fn a_console_is_cut_to_its_tail() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console");
+        let mut bytes = vec![b'a'; MAX_CONSOLE as usize + 10];
+        bytes.extend(b"the end");
+        std::fs::write(&path, &bytes).unwrap();
+        trim_one(&path).unwrap();
+        let kept = std::fs::read(&path).unwrap();
+        assert_eq!(kept.len(), KEPT_CONSOLE as usize);
+        assert!(kept.ends_with(b"the end"));
+        trim_one(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), KEPT_CONSOLE as usize);
+    }
+}

@@ -1,0 +1,57 @@
+use super::*;
+
+fn spec(change: serde_json::Value) -> MachineSpec {
+    let mut value = serde_json::json!({ "image": "redis" });
+    value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn good_specifications() {
+    for change in [
+        serde_json::json!({}),
+        serde_json::json!({"name": "a.b_c-1", "hostname": "a-b", "user": "1000:1000", "workdir": "/"}),
+        serde_json::json!({"vcpus": 32, "limits": {"cpus": 0.5, "pids": 64, "memory_mib": 32}}),
+        serde_json::json!({"ports": [{"host_port": 6379, "guest_port": 6379, "host_ip": "127.0.0.1"}]}),
+        serde_json::json!({"volumes": [{"name": "data", "destination": "/var/lib/redis"}]}),
+        serde_json::json!({"command": [], "env": {"A": "", "B": "x=y"}}),
+    ] {
+        assert!(machine(&spec(change.clone())).is_ok(), "{change}");
+    }
+}
+
+#[test]
+fn bad_specifications_name_the_field() {
+    for (change, field) in [
+        (serde_json::json!({"image": ""}), "image"),
+        (serde_json::json!({"image": "a b"}), "image"),
+        (serde_json::json!({"name": "-a"}), "name"),
+        (serde_json::json!({"name": "a/../b"}), "name"),
+        (serde_json::json!({"hostname": "a b"}), "hostname"),
+        (serde_json::json!({"hostname": "x bulkhead.mode=agent"}), "hostname"),
+        (serde_json::json!({"workdir": "relative"}), "workdir"),
+        (serde_json::json!({"user": "a b"}), "user"),
+        (serde_json::json!({"vcpus": 0}), "vcpus"),
+        (serde_json::json!({"vcpus": 33}), "vcpus"),
+        (serde_json::json!({"memory_mib": 1}), "memory_mib"),
+        (serde_json::json!({"limits": {"cpus": 0.0}}), "limits.cpus"),
+        (serde_json::json!({"limits": {"pids": 0}}), "limits.pids"),
+        (serde_json::json!({"command": ["a\u{0}"]}), "command"),
+        (serde_json::json!({"env": {"A=B": "c"}}), "env"),
+        (serde_json::json!({"ports": [{"host_port": 0, "guest_port": 1}]}), "ports"),
+        (serde_json::json!({"volumes": [{"name": "a", "destination": "/"}]}), "volumes"),
+        (serde_json::json!({"volumes": [{"name": "../a", "destination": "/a"}]}), "volumes"),
+        (serde_json::json!({"command": ["x".repeat(300 << 10)]}), "command"),
+    ] {
+        match machine(&spec(change.clone())) {
+            Err(ServiceError::Invalid { field: found, .. }) => assert_eq!(found, field, "{change}"),
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_are_errors() {
+    let value = serde_json::json!({"image": "redis", "colour": "blue"});
+    assert!(serde_json::from_value::<MachineSpec>(value).is_err());
+}

@@ -1,0 +1,113 @@
+//! What the API means. The one place that knows what a machine, an image, a volume and an event are.
+
+pub mod clock;
+pub mod error;
+pub mod events;
+mod image_file;
+pub mod images;
+pub mod machines;
+pub mod model;
+pub mod records;
+pub mod volumes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::host::layout::Layout;
+use crate::host::network::{Network, Published, Subnet};
+use crate::store::LocalStore;
+use machines::live::Live;
+
+pub use error::{ServiceError, chain};
+pub use records::Records;
+
+/// Where a daemon works and with what.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Outlives the host's restarts.
+    pub state_dir: PathBuf,
+    /// Does not.
+    pub run_dir: PathBuf,
+    /// Holds the VMM, the guest kernel and the initramfs.
+    pub assets: PathBuf,
+    /// The machines' addresses.
+    pub subnet: Subnet,
+    /// How long a guest has time to come up.
+    pub boot_timeout: Duration,
+}
+
+/// The service of one node.
+#[derive(Debug)]
+pub struct Service {
+    records: Records,
+    layout: Layout,
+    network: Network,
+    boot_timeout: Duration,
+    /// Machines that have a process or will have one. Never held over an await.
+    live: std::sync::Mutex<BTreeMap<String, Arc<Live>>>,
+    /// One operation a machine at a time.
+    turns: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    /// Ports of the host that machines publish. Held while one is chosen, before `live`.
+    published: std::sync::Mutex<BTreeMap<String, Vec<Published>>>,
+    /// Held while an address is chosen and recorded.
+    placement: Mutex<()>,
+    /// Held while an image is added or deleted.
+    images: Mutex<()>,
+}
+
+impl Service {
+    /// Opens the store and puts the host in order after whatever happened to a former daemon.
+    pub async fn open(config: &ServiceConfig) -> Result<Arc<Self>, ServiceError> {
+        let layout = Layout::new(&config.state_dir, &config.run_dir, &config.assets)?;
+        let store = LocalStore::open(&layout.store())?;
+        let network = Network::new(config.subnet, layout.network_state());
+        let service = Arc::new(Self {
+            records: Records::new(Arc::new(store)),
+            layout,
+            network,
+            boot_timeout: config.boot_timeout,
+            live: std::sync::Mutex::default(),
+            turns: std::sync::Mutex::default(),
+            published: std::sync::Mutex::default(),
+            placement: Mutex::default(),
+            images: Mutex::default(),
+        });
+        service.reconcile().await?;
+        Ok(service)
+    }
+
+    /// Will guests boot here.
+    pub async fn examine(&self) -> Result<crate::doctor::Report, ServiceError> {
+        let assets = self.layout.assets().to_owned();
+        let examined = tokio::task::spawn_blocking(move || crate::doctor::examine(&assets)).await;
+        examined.map_err(|error| {
+            crate::host::HostError::Process {
+                operation: "finish",
+                program: "doctor".into(),
+                source: std::io::Error::other(error),
+            }
+            .into()
+        })
+    }
+
+    /// The records, for lists and watches.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+}
+
+/// A new id: 12 hexadecimal digits.
+fn new_id() -> String {
+    let mut id = uuid::Uuid::new_v4().simple().to_string();
+    id.truncate(12);
+    id
+}
+
+/// A lock that a panic in another thread does not take from us: what it guards is replaced as a whole.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! An image: one read-only file that machines share.
+
+use bulkhead_protocol::image::ImageConfig;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::metadata::{Metadata, resource};
+
+/// A container root or an appliance in the daemon's store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Who it is. The id is the SHA-256 of the image's manifest.
+    pub metadata: Metadata,
+    /// Where it came from.
+    pub spec: ImageSpec,
+    /// What it is.
+    pub status: ImageStatus,
+}
+
+resource!(Image, "images", "image");
+
+/// Where an image came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// As it was given.
+    pub source: String,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageStatus {
+    /// `container-root` or `appliance`.
+    pub kind: String,
+    /// The file's size in bytes.
+    pub size: u64,
+    /// How to run it: the part of the OCI image configuration that says so.
+    #[schema(value_type = Object)]
+    pub config: ImageConfig,
+    /// Words for the kernel's command line, where it brings its own kernel.
+    pub boot_args: Option<String>,
+}
+
+/// Make an image from a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportImage {
+    /// `file:PATH` (a file made by bulkhead-image), `oci:DIR:TAG`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:TAG]`, `dir:DIR` or `tar:FILE`; paths of the host, absolute.
+    #[schema(
+        max_length = 4096,
+        pattern = "^(file|oci|oci-archive|docker-archive|dir|tar):/[a-zA-Z0-9_./:@+-]+$"
+    )]
+    pub source: String,
+    /// The image's name; the one in its manifest where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255, pattern = "^[a-zA-Z0-9][a-zA-Z0-9_.:/@+-]{0,254}$", nullable = false)]
+    pub name: Option<String>,
+}

@@ -1,0 +1,16 @@
+//! The resources, as clients see them: each has metadata, what is wanted and what is.
+
+mod event;
+mod image;
+mod machine;
+mod metadata;
+mod volume;
+
+pub use event::{Event, EventSpec, EventStatus};
+pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
+pub use machine::{
+    Exit, ExitReason, KillMachine, Limits, Machine, MachineSpec, MachineStatus, Phase, PortSpec, Protocol,
+    StopMachine, Timeline, VolumeSpec,
+};
+pub use metadata::{List, ListMetadata, Metadata, Resource};
+pub use volume::{CreateVolume, Volume, VolumeResourceSpec, VolumeStatus};
