@@ -3,6 +3,8 @@
 //! A change of that file is a change of the contract. To accept one, run
 //! `UPDATE_SCHEMA=1 cargo test -p bulkhead-protocol` and say why in the commit.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its samples are wrong")]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
