@@ -1,0 +1,135 @@
+//! Starting the program with a payload, and what is left when it has ended.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long any payload may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A machine that runs a payload.
+pub struct Running {
+    pub child: Child,
+    folder: TempDir,
+}
+
+/// What is left of one.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<i32>,
+    pub console: String,
+    pub errors: String,
+    pub record: Value,
+}
+
+/// Starts `kernel` with `sections` besides boot source and one vCPU with 16 MiB.
+pub fn start(kernel: &[u8], sections: Value) -> Running {
+    assert!(
+        Path::new("/dev/kvm").exists(),
+        "/dev/kvm is missing: payload tests need a host (or a lab) that has it"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("kernel"), kernel).unwrap();
+    let mut config = json!({
+        "boot-source": {"kernel_image_path": at("kernel")},
+        "machine-config": {"vcpu_count": 1, "mem_size_mib": 16},
+    });
+    config.as_object_mut().unwrap().extend(sections.as_object().unwrap().clone());
+    fs::write(at("config.json"), config.to_string()).unwrap();
+    let output = |name| Stdio::from(File::create(at(name)).unwrap());
+    // The shell turns a file into descriptor 7, which nothing else here has open.
+    let child = Command::new("sh")
+        .args(["-c", r#"exec "$0" "$@" 7>record"#, env!("CARGO_BIN_EXE_bulkhead-vmm")])
+        .args(["--config-file", "config.json", "--api-sock", "api.sock", "--exit-record-fd", "7"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(output("console"))
+        .stderr(output("errors"))
+        .spawn()
+        .unwrap();
+    Running { child, folder }
+}
+
+/// Runs `kernel` to its end.
+pub fn run(kernel: &[u8]) -> Ended {
+    start(kernel, json!({})).wait()
+}
+
+impl Running {
+    /// A file beside the machine's.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What the guest has printed so far.
+    pub fn console(&self) -> String {
+        fs::read_to_string(self.path("console")).unwrap()
+    }
+
+    /// Waits until the guest has printed `text`.
+    pub fn await_console(&self, text: &str) {
+        let start = Instant::now();
+        while !self.console().contains(text) {
+            assert!(start.elapsed() < PATIENCE, "no {text:?} on the console within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Feeds standard input as long as the program takes it, for at most `time`; tells how many bytes.
+    pub fn feed(&mut self, time: Duration) -> u64 {
+        let mut input = self.child.stdin.take().unwrap();
+        let fed = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let count = fed.clone();
+        std::thread::spawn(move || {
+            while input.write_all(&[b'x'; 4096]).is_ok() {
+                count.fetch_add(4096, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        std::thread::sleep(time);
+        fed.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Waits for the end; one that takes too long fails the test.
+    pub fn wait(mut self) -> Ended {
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if start.elapsed() > PATIENCE => {
+                    self.child.kill().unwrap();
+                    self.child.wait().unwrap();
+                    panic!("the machine did not end within {PATIENCE:?}");
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let mut record = String::new();
+        File::open(self.path("record")).unwrap().read_to_string(&mut record).unwrap();
+        assert!(!self.path("api.sock").exists(), "the API's socket is left behind");
+        Ended {
+            status,
+            console: self.console(),
+            errors: fs::read_to_string(self.path("errors")).unwrap(),
+            record: serde_json::from_str(&record).unwrap_or(Value::Null),
+        }
+    }
+}
