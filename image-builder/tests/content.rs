@@ -139,7 +139,7 @@ fn a_folder_and_a_tar_of_it_give_the_same_root() {
     let other = tempfile::tempdir().unwrap();
     let from_tar = Mounted::new(&build(other.path(), &format!("tar:{}", tar.display())));
     tree::assert_same(from_tar.path(), &root);
-    for (program, name) in [("gzip", "root.tar.gz"), ("zstd", "root.tar.zst")] {
+    for (program, name) in [("gzip", "root.tar.gz"), ("zstd", "root.tar.zst"), ("xz", "root.tar.xz")] {
         let _ = fs::remove_file(folder.path().join(name));
         run(program, &["-k", &tar.to_string_lossy()]);
         let path = folder.path().join(name);

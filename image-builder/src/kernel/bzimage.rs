@@ -8,6 +8,9 @@ use super::KernelError;
 /// The largest uncompressed kernel, in bytes.
 const MAX_VMLINUX: usize = 512 << 20;
 
+/// The largest memory of its decompression from xz, in KiB: the kernel's build uses a window of 128 MiB.
+const MAX_XZ_MEMORY: u32 = 160 << 10;
+
 /// A legacy LZ4 stream consists of blocks of at most this many bytes uncompressed.
 const LZ4_LEGACY_BLOCK: usize = 8 << 20;
 
@@ -30,7 +33,14 @@ pub(super) fn uncompress(image: &[u8]) -> Result<Vec<u8>, KernelError> {
             "zstd",
             zstd::stream::read::Decoder::new(payload).and_then(|decoder| bounded(decoder.single_frame())),
         ),
-        _ => return Err(KernelError::BzImage("its payload is compressed with neither LZ4, gzip nor zstd")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            ("xz", bounded(lzma_rust2::XzReader::new_mem_limit(payload, false, MAX_XZ_MEMORY)))
+        }
+        _ => {
+            return Err(KernelError::BzImage(
+                "its payload is compressed with neither LZ4, gzip, xz nor zstd",
+            ));
+        }
     };
     let kernel = result.map_err(|error| KernelError::Payload(name, error))?;
     if !kernel.starts_with(b"\x7fELF") {

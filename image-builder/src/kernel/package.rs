@@ -12,6 +12,8 @@ const MAX_ENTRIES: usize = 100_000;
 const MAX_VMLINUZ: u64 = 256 << 20;
 const MAX_MODULE: u64 = 64 << 20;
 const MAX_LIST: u64 = 16 << 20;
+/// In KiB.
+const MAX_XZ_MEMORY: u32 = 64 << 10;
 
 /// What is in a kernel package.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(super) fn survey(deb: &Path) -> Result<Survey, KernelError> {
         if let Some(version) = path.strip_prefix("boot/vmlinuz-") {
             kernels.push((version.to_owned(), body.read(MAX_VMLINUZ)?));
         } else if module_name(path).is_some() {
-            let info = modinfo::read(path, &unpacked(path, &body.read(MAX_MODULE)?)?)?;
+            let info = modinfo::read(path, &unpacked(path, body.read(MAX_MODULE)?)?)?;
             modules.insert(info.name.clone(), Module { path: path.to_owned(), info });
         } else if path.starts_with("lib/modules/") && path.ends_with("/modules.builtin") {
             let list = body.read(MAX_LIST)?;
@@ -68,7 +70,7 @@ pub(super) fn modules(
         let found =
             order.iter().find(|name| survey.modules.get(*name).is_some_and(|module| module.path == path));
         if let Some(name) = found {
-            bodies.insert(name.clone(), unpacked(path, &body.read(MAX_MODULE)?)?);
+            bodies.insert(name.clone(), unpacked(path, body.read(MAX_MODULE)?)?);
         }
         Ok(())
     })?;
@@ -86,11 +88,19 @@ fn module_name(path: &str) -> Option<String> {
     Some(normal(stem))
 }
 
-fn unpacked(path: &str, body: &[u8]) -> Result<Vec<u8>, KernelError> {
-    if path.ends_with(".xz") {
-        return Err(KernelError::Module(path.to_owned(), "it is compressed with xz"));
+/// The module in a file, which newer kernels compress.
+fn unpacked(path: &str, body: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+    if !path.ends_with(".xz") {
+        return Ok(body);
     }
-    Ok(body.to_vec())
+    let mut module = Vec::new();
+    let mut reader =
+        lzma_rust2::XzReader::new_mem_limit(&body[..], false, MAX_XZ_MEMORY).take(MAX_MODULE + 1);
+    match reader.read_to_end(&mut module) {
+        Ok(size) if size as u64 <= MAX_MODULE => Ok(module),
+        Ok(_) => Err(KernelError::Module(path.to_owned(), "it is larger than 64 MiB uncompressed")),
+        Err(_) => Err(KernelError::Module(path.to_owned(), "it cannot be decompressed")),
+    }
 }
 
 /// The body of one file of the package.

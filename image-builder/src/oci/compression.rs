@@ -1,4 +1,4 @@
-//! Uncompresses streams: gzip and zstd, told by their first bytes, as container tools do for layers.
+//! Uncompresses streams: gzip, xz and zstd, told by their first bytes, as container tools do for layers.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -9,12 +9,14 @@ use super::storage::Blob;
 /// The largest window of a zstd stream that is taken: 128 MiB of memory.
 const MAX_WINDOW_LOG: u32 = 27;
 
+/// The largest memory of decompression from xz that is taken, in KiB.
+const MAX_XZ_MEMORY: u32 = 160 << 10;
+
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     Gzip,
     Zstd,
-    /// Known, to say so.
     Xz,
     /// Known, to say so.
     Bzip2,
@@ -57,11 +59,9 @@ pub(super) fn blob_reader(mut blob: Blob, limit: u64) -> io::Result<Limited> {
             decoder.window_log_max(MAX_WINDOW_LOG)?;
             Box::new(decoder)
         }
-        Some(Compression::Xz | Compression::Bzip2) => {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "It is compressed with neither gzip nor zstd",
-            ));
+        Some(Compression::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(blob, true, MAX_XZ_MEMORY)),
+        Some(Compression::Bzip2) => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "It is compressed with bzip2"));
         }
     };
     Ok(Limited { inner, left: limit, limit })
