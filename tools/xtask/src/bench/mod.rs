@@ -107,7 +107,7 @@ fn pack(bench: &Path, args: &BootArgs) -> Result<()> {
     let mut subjects = vec![
         Subject {
             name: "bulkhead-vmm".to_owned(),
-            kind: Kind::Firecracker,
+            kind: Kind::Bulkhead,
             program: PathBuf::from("bulkhead-vmm"),
         },
         Subject {

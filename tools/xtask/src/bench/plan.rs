@@ -53,6 +53,8 @@ pub struct Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// `--no-api --config-file FILE`, and a power-off that ends it.
+    Bulkhead,
     /// `--no-api --config-file FILE`.
     Firecracker,
     /// `-M microvm`, configured as its users would.
@@ -65,7 +67,7 @@ impl Subject {
     pub fn last_words(&self) -> &'static str {
         match self.kind {
             Kind::Firecracker => "reboot\n",
-            Kind::QemuMicrovm => "poweroff\n",
+            Kind::Bulkhead | Kind::QemuMicrovm => "poweroff\n",
         }
     }
 
@@ -74,7 +76,7 @@ impl Subject {
         let mut command = Command::new(&self.program);
         let folder = Path::new(FOLDER);
         match self.kind {
-            Kind::Firecracker => {
+            Kind::Bulkhead | Kind::Firecracker => {
                 command.arg("--no-api").arg("--config-file").arg(folder.join(CONFIG));
             }
             Kind::QemuMicrovm => {
