@@ -147,3 +147,45 @@ fn a_folder_and_a_tar_of_it_give_the_same_root() {
         tree::assert_same(compressed.path(), &root);
     }
 }
+
+#[test]
+fn extremes_arrive() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = "t".repeat(4095);
+    let (huge, words) = (vec![b'v'; 60_000], vec![b'w'; 4000]);
+    let acl = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x04\0\x04\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    let layer = Layer::new()
+        .pax(&[("SCHILY.xattr.user.huge", &huge), ("SCHILY.xattr.user.other", b"o")])
+        .file("huge", &[3; 5000])
+        .pax(&[("SCHILY.xattr.user.words", &words)])
+        .directory("directory")
+        .file("directory/file", b"inner")
+        .pax(&[("SCHILY.xattr.system.posix_acl_access", acl)])
+        .file("acl", b"a")
+        .pax(&[("linkpath", target.as_bytes())])
+        .symlink("link", "short")
+        .pax(&[("GNU.sparse.map", b"4096,3,1099511627773,3"), ("GNU.sparse.size", b"1099511627776")])
+        .file("tebibyte", b"onetwo");
+    let layout = Layout::with_layers(folder.path(), &[layer.finish()]);
+    let mounted = Mounted::new(&build(folder.path(), &layout.source()));
+    let xattr = |name: &str, attribute: &str| {
+        let mut value = vec![0; 65_536];
+        let length = rustix::fs::lgetxattr(mounted.path().join(name), attribute, &mut value[..]).unwrap();
+        value.truncate(length);
+        value
+    };
+    assert!(xattr("huge", "user.huge") == huge && xattr("huge", "user.other") == b"o");
+    assert!(xattr("directory", "user.words") == words);
+    assert_eq!(xattr("acl", "system.posix_acl_access"), acl);
+    assert_eq!(fs::read(mounted.path().join("huge")).unwrap(), [3; 5000]);
+    assert_eq!(fs::read(mounted.path().join("directory/file")).unwrap(), b"inner");
+    assert_eq!(fs::read_link(mounted.path().join("link")).unwrap().to_str().unwrap(), target);
+    let file = fs::File::open(mounted.path().join("tebibyte")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 1 << 40);
+    let mut bytes = [1; 8];
+    for (place, expected) in [(4095, b"\0one\0\0\0\0"), (1 << 39, &[0; 8]), ((1 << 40) - 8, b"\0\0\0\0\0two")]
+    {
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, place).unwrap();
+        assert_eq!(&bytes, expected, "at {place}");
+    }
+}
