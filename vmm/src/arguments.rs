@@ -103,6 +103,19 @@ pub struct Arguments {
     pub max_payload: usize,
 }
 
+/// The version of Firecracker's specification that this VMM follows.
+pub const FIRECRACKER: &str = "1.17.0";
+
+/// What `--version` prints. Programs that drive Firecracker read it, so it says what they look for when it
+/// is installed under that name.
+pub fn version(program: Option<OsString>) -> String {
+    let name = program.map(PathBuf::from).and_then(|path| path.file_name().map(OsString::from));
+    if name.is_some_and(|name| name == "firecracker") {
+        return format!("Firecracker v{FIRECRACKER}");
+    }
+    format!("Bulkhead VMM v{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Reads the arguments that follow the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ArgumentError> {
     let mut given = Given::default();
@@ -223,6 +236,12 @@ mod tests {
         };
         assert_eq!(arguments.api_sock, Some("/s".into()));
         assert_eq!((arguments.id.as_str(), arguments.max_payload), ("a-1", 51200));
+    }
+
+    #[test]
+    fn the_version_follows_the_name() {
+        assert_eq!(version(Some("/usr/bin/firecracker".into())), "Firecracker v1.17.0");
+        assert!(version(Some("bulkhead-vmm".into())).starts_with("Bulkhead VMM v"));
     }
 
     #[test]

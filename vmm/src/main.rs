@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
-            println!("Bulkhead VMM v{}", env!("CARGO_PKG_VERSION"));
+            println!("{}", arguments::version(std::env::args_os().next()));
             ExitCode::SUCCESS
         }
         Err(error) => {

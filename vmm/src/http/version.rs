@@ -2,9 +2,7 @@
 
 use super::answer::Answer;
 use super::endpoint::Call;
-
-/// The version of the specification that this VMM follows.
-const FIRECRACKER: &str = "1.17.0";
+use crate::arguments::FIRECRACKER;
 
 /// `GET /version`.
 pub fn get(_call: &Call<'_>) -> Answer {

@@ -1,8 +1,10 @@
 //! Standard input to the guest's serial port, no faster than the guest reads it.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
+
+use vmm_sys_util::terminal::Terminal;
 
 use crate::legacy::serial::{SerialPort, lock};
 use crate::virtio::worker_loop::WorkerLoopHandle;
@@ -13,6 +15,24 @@ pub fn listen(worker_loop: &WorkerLoopHandle, input: OwnedFd, port: &Arc<Mutex<S
     let source =
         Arc::new(Source { input: input.into(), port: port.clone(), worker_loop: worker_loop.clone() });
     source.register();
+}
+
+/// A terminal on standard input, passing every key on as it is; as before when this is dropped.
+pub struct RawTerminal(());
+
+impl RawTerminal {
+    /// Makes the terminal raw, where standard input is one.
+    pub fn set() -> Option<Self> {
+        let input = std::io::stdin();
+        (input.is_terminal() && input.set_raw_mode().is_ok()).then_some(Self(()))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // The terminal may be gone.
+        let _ = std::io::stdin().set_canon_mode();
+    }
 }
 
 struct Source {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::builder::{self, BuildError, Host, Machine, Remains};
-use super::console_input;
+use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::config::{ConfigError, MachineSpec};
 
@@ -39,6 +39,7 @@ struct Inner {
     spec: MachineSpec,
     life: Lifecycle,
     machine: Option<Machine>,
+    terminal: Option<RawTerminal>,
 }
 
 impl Inner {
@@ -52,7 +53,7 @@ impl Inner {
 impl Controller {
     /// For a machine named `id` that is configured with `spec` and not started.
     pub fn new(id: String, spec: MachineSpec, host: Host) -> Self {
-        let inner = Inner { spec, life: Lifecycle::default(), machine: None };
+        let inner = Inner { spec, life: Lifecycle::default(), machine: None, terminal: None };
         Self { id, host, inner: Mutex::new(inner) }
     }
 
@@ -89,6 +90,7 @@ impl Controller {
         if let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned() {
             console_input::listen(&self.host.worker_loop, input, machine.serial());
         }
+        inner.terminal = RawTerminal::set();
         inner.machine = Some(machine);
         inner.life.take(Step::Start)?;
         inner.log(&self.id, "The machine runs");
@@ -111,6 +113,7 @@ impl Controller {
         // The table lets a machine end in every state.
         let _ = inner.life.take(Step::End);
         let remains = inner.machine.take().map(Machine::end).unwrap_or_default();
+        inner.terminal = None;
         inner.log(&self.id, "The machine has ended");
         if let Some(metrics) = &inner.spec.metrics {
             let _ = metrics.flush(&self.id);

@@ -47,9 +47,10 @@ fn a_panic_is_told_from_a_reset_and_brings_the_console() {
 #[test]
 fn a_signal_ends_the_machine_and_leaves_nothing() {
     for (name, status) in [("TERM", 143), ("INT", 130)] {
-        let running = start(&Code::default().print("up\n").halt().pvh(), json!({}));
+        let config = json!({"vsock": {"guest_cid": 3, "uds_path": "v.sock"}});
+        let running = start(&Code::default().print("up\n").halt().pvh(), config);
         running.await_console("up");
-        assert!(running.path("api.sock").exists());
+        assert!(running.path("api.sock").exists() && running.path("v.sock").exists());
         running.signal(name);
         let ended = running.wait();
         assert_eq!((ended.status, &ended.record["reason"]), (Some(status), &json!("vmm-error")));

@@ -124,7 +124,9 @@ impl Running {
         };
         let mut record = String::new();
         File::open(self.path("record")).unwrap().read_to_string(&mut record).unwrap();
-        assert!(!self.path("api.sock").exists(), "the API's socket is left behind");
+        for socket in ["api.sock", "v.sock"] {
+            assert!(!self.path(socket).exists(), "{socket} is left behind");
+        }
         Ended {
             status,
             console: self.console(),
