@@ -1,11 +1,12 @@
 //! The only wait() in the program. Process 1 inherits every orphan of the guest; whoever ends is reaped here,
 //! and the end of a child that somebody asked about is told to them.
+#![allow(unsafe_code, reason = "ptrace(2), to let go of a child that made this process its tracer")]
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{WaitOptions, WaitStatus};
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -68,12 +69,27 @@ impl Reaper {
     fn reap_all(&self) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if status.stopped() {
+                let_go(pid, status);
+                continue;
+            }
             if let Some(waiting) = children.remove(&pid.as_raw_nonzero().get()) {
                 // Whoever asked may have gone; then nobody needs to know.
                 let _ = waiting.send(Exit::from_status(status));
             }
         }
     }
+}
+
+/// Lets a child go on that has said PTRACE_TRACEME and has stopped, which `wait` then tells though nobody
+/// asked. Its container would stand still, or be taken for ended.
+fn let_go(pid: Pid, status: WaitStatus) {
+    let signal = status.stopping_signal().filter(|signal| *signal != libc::SIGTRAP).unwrap_or(0);
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: PTRACE_DETACH takes no pointer but a signal's number; it fails where `pid` is not our tracee.
+    unsafe {
+        libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_nonzero().get(), nothing, libc::c_long::from(signal))
+    };
 }
 
 #[cfg(test)]
@@ -104,6 +120,33 @@ mod tests {
         }
         let exit = |code, signal| Exit { code, signal };
         assert_eq!(seen, [exit(0, None), exit(42, None), exit(143, Some(15)), exit(255, None)]);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_child_that_wants_to_be_traced_is_let_go() {
+        use std::os::unix::process::CommandExt as _;
+        let reaper = Arc::new(Reaper::default());
+        let signals = Reaper::listen().unwrap();
+        let make = || {
+            let mut command = std::process::Command::new("/bin/sh");
+            command.args(["-c", "kill -USR1 $$; exit 1"]);
+            let trace_me = || {
+                // SAFETY: PTRACE_TRACEME takes no arguments and touches no memory.
+                match unsafe { libc::ptrace(libc::PTRACE_TRACEME) } {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            };
+            // SAFETY: the closure makes one system call and allocates nothing.
+            let child = unsafe { command.pre_exec(trace_me) }.spawn()?;
+            Ok::<_, io::Error>((child.id().cast_signed(), ()))
+        };
+        let end = reaper.adopt(make).unwrap().1;
+        let running = Arc::clone(&reaper);
+        let task = tokio::spawn(async move { running.run(signals).await });
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(10), end).await;
+        assert_eq!(seen.unwrap().unwrap(), Exit { code: 138, signal: Some(10) });
         task.abort();
     }
 }
