@@ -17,9 +17,9 @@ fn whole() -> Value {
     })
 }
 
-fn parse(value: Value) -> Result<MachineSpec, String> {
+fn parse(value: &Value) -> Result<MachineSpec, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, &value).unwrap();
+    serde_json::to_writer(&file, value).unwrap();
     MachineSpec::from_file(file.path()).map_err(|error| match error {
         ConfigError::Parse(_, source) => source.to_string(),
         other => other.to_string(),
@@ -28,7 +28,7 @@ fn parse(value: Value) -> Result<MachineSpec, String> {
 
 #[test]
 fn firecrackers_own_example_is_taken() {
-    let spec = parse(whole()).unwrap();
+    let spec = parse(&whole()).unwrap();
     assert_eq!(spec.machine_config.vcpu_count, 2);
     assert_eq!(spec.network_interfaces[0].mac(), [6, 0, 0xac, 0x10, 0, 2]);
     assert_eq!(spec.drives[0].is_read_only, Some(false));
@@ -39,16 +39,16 @@ fn an_unknown_field_is_named_at_every_depth() {
     for section in ["boot-source", "machine-config", "vsock"] {
         let mut value = whole();
         value[section]["colour"] = json!("red");
-        assert!(parse(value).unwrap_err().contains("unknown field `colour`"), "{section}");
+        assert!(parse(&value).unwrap_err().contains("unknown field `colour`"), "{section}");
     }
     for section in ["drives", "network-interfaces"] {
         let mut value = whole();
         value[section][0]["colour"] = json!("red");
-        assert!(parse(value).unwrap_err().contains("unknown field `colour`"), "{section}");
+        assert!(parse(&value).unwrap_err().contains("unknown field `colour`"), "{section}");
     }
     let mut value = whole();
     value["colour"] = json!("red");
-    assert!(parse(value).unwrap_err().contains("unknown field `colour`"));
+    assert!(parse(&value).unwrap_err().contains("unknown field `colour`"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_is_not_supported_yet_is_refused_by_name() {
         let mut whole = whole();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         whole.pointer_mut(parent).unwrap()[field] = value;
-        let message = parse(whole).unwrap_err();
+        let message = parse(&whole).unwrap_err();
         assert!(message.contains(name) && message.contains("not supported yet"), "{message}");
     }
 }
@@ -93,7 +93,7 @@ fn values_are_checked() {
         let mut whole = whole();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         whole.pointer_mut(parent).unwrap()[field] = value;
-        let message = parse(whole).unwrap_err();
+        let message = parse(&whole).unwrap_err();
         assert!(message.contains(expected), "{pointer}: {message}");
     }
 }
@@ -103,14 +103,14 @@ fn ids_and_root_devices_are_unique() {
     let mut value = whole();
     let drive = value["drives"][0].clone();
     value["drives"].as_array_mut().unwrap().push(drive);
-    assert!(parse(value.clone()).unwrap_err().contains("another one with this id"));
+    assert!(parse(&value).unwrap_err().contains("another one with this id"));
     value["drives"][1]["drive_id"] = json!("second");
-    assert!(parse(value).unwrap_err().contains("another root device"));
+    assert!(parse(&value).unwrap_err().contains("another root device"));
 }
 
 #[test]
 fn a_drive_put_twice_replaces_itself() {
-    let mut spec = parse(whole()).unwrap();
+    let mut spec = parse(&whole()).unwrap();
     let mut drive = spec.drives[0].clone();
     drive.is_read_only = Some(true);
     spec.set_drive(drive).unwrap();
@@ -119,9 +119,9 @@ fn a_drive_put_twice_replaces_itself() {
 
 #[test]
 fn what_is_written_can_be_read_again() {
-    let spec = parse(whole()).unwrap();
+    let spec = parse(&whole()).unwrap();
     let written = serde_json::to_value(&spec).unwrap();
-    let again = parse(written.clone()).unwrap();
+    let again = parse(&written).unwrap();
     assert_eq!(serde_json::to_value(again).unwrap(), written);
 }
 
@@ -138,7 +138,7 @@ fn a_file_that_is_too_large_or_missing_is_named() {
 fn a_mac_made_from_an_id_is_local_and_stable() {
     let mut value = whole();
     value["network-interfaces"][0]["guest_mac"] = json!(null);
-    let interface = &parse(value).unwrap().network_interfaces[0];
+    let interface = &parse(&value).unwrap().network_interfaces[0];
     assert_eq!(interface.mac()[0] & 3, 2);
     assert_eq!(interface.mac(), interface.clone().mac());
 }

@@ -24,14 +24,14 @@ impl RawTerminal {
     /// Makes the terminal raw, where standard input is one.
     pub fn set() -> Option<Self> {
         let input = std::io::stdin();
-        (input.is_terminal() && input.set_raw_mode().is_ok()).then_some(Self(()))
+        (input.is_terminal() && input.lock().set_raw_mode().is_ok()).then_some(Self(()))
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         // The terminal may be gone.
-        let _ = std::io::stdin().set_canon_mode();
+        let _ = std::io::stdin().lock().set_canon_mode();
     }
 }
 
