@@ -57,13 +57,20 @@ fn accept(socket: &OwnedFd) -> io::Result<(OwnedFd, u32)> {
     let mut peer = address(0, 0);
     let mut length = length_of_address();
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: `peer` and `length` live through the call, which writes at most `length` bytes to `peer`.
-    let accepted = unsafe {
-        libc::accept4(socket.as_raw_fd(), std::ptr::from_mut(&mut peer).cast(), &raw mut length, flags)
+    let accepted = loop {
+        // SAFETY: `peer` and `length` live through the call, which writes at most `length` bytes to `peer`.
+        let accepted = unsafe {
+            libc::accept4(socket.as_raw_fd(), std::ptr::from_mut(&mut peer).cast(), &raw mut length, flags)
+        };
+        if accepted >= 0 {
+            break accepted;
+        }
+        // Vsock looks for signals before it looks whether it may wait: a child that ends is enough.
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
     };
-    if accepted < 0 {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
     Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, peer.svm_cid))
 }
