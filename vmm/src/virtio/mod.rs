@@ -21,5 +21,7 @@ mod span;
 
 #[cfg(test)]
 mod driver;
+#[cfg(test)]
+mod fuzz_tests;
 
 pub use self::error::VirtioError;

@@ -1,0 +1,151 @@
+//! Guests that write anything anywhere, on every device: the loop lives, and a reset brings the device back.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use vm_memory::{Bytes, GuestAddress};
+
+use super::block::BlockDevice;
+use super::device::VirtioDevice;
+use super::driver::{Hostile, Machine};
+use super::features::COMMON;
+use super::net::NetDevice;
+use super::rng::RngDevice;
+use super::vsock::VsockDevice;
+use crate::net::Tap;
+
+/// How long each device is tormented.
+const TIME: Duration = Duration::from_millis(400);
+
+/// Marsaglia's xorshift: what goes wrong can be played again.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// Small numbers, addresses in and around memory, and anything.
+    fn value(&mut self) -> u64 {
+        match self.below(4) {
+            0 => self.below(16),
+            1 => 1 << self.below(64),
+            2 => self.below(0x30_0000),
+            _ => self.next(),
+        }
+    }
+}
+
+/// One random act: at the registers, in the rings and tables, in the buffers.
+fn torment(driver: &mut Hostile, chance: &mut Chance, queues: u64) {
+    let memory = driver.memory.clone();
+    let queue = chance.below(queues);
+    let base = 0x1_0000 + queue * 0x8000;
+    match chance.below(16) {
+        0 => {
+            let width = 1 << chance.below(4);
+            driver.access(chance.below(0x140), width, chance.value());
+        }
+        1 if driver.broken() || chance.below(50) == 0 => driver.start(COMMON, 1 << chance.below(6)),
+        2..=6 => {
+            // A descriptor that is mostly sound.
+            let place = base + 16 * chance.below(16);
+            let address =
+                if chance.below(8) == 0 { chance.value() } else { 0x4_0000 + chance.below(0x8_0000) };
+            memory.write_obj(address, GuestAddress(place)).unwrap();
+            memory.write_obj(chance.below(3000) as u32, GuestAddress(place + 8)).unwrap();
+            memory.write_obj(chance.below(8) as u16, GuestAddress(place + 12)).unwrap();
+            memory.write_obj(chance.below(17) as u16, GuestAddress(place + 14)).unwrap();
+        }
+        7 => {
+            // Something that may be a header.
+            let place = 0x4_0000 + chance.below(0x8_0000);
+            for index in 0..6 {
+                memory.write_obj(chance.value(), GuestAddress(place + 8 * index)).unwrap();
+            }
+        }
+        8 => memory.write_obj(chance.value(), GuestAddress(base + 8 * chance.below(0x1000))).unwrap(),
+        9 => {
+            let position: u16 = memory.read_obj(GuestAddress(base + 0x2002)).unwrap();
+            driver.jump(queue as u16, position.wrapping_add(chance.below(12) as u16));
+        }
+        _ => driver.offer(queue as u16, chance.below(16) as u16),
+    }
+}
+
+fn survives(device: impl VirtioDevice + 'static, seed: u64) {
+    let machine = Machine::new();
+    let queues = device.queue_sizes().len() as u64;
+    let mut driver = Hostile::new(&machine, device);
+    let mut chance = Chance(seed);
+    let start = Instant::now();
+    driver.start(COMMON, 16);
+    while start.elapsed() < TIME {
+        for _ in 0..100 {
+            torment(&mut driver, &mut chance, queues);
+        }
+    }
+    driver.start(COMMON, 16);
+    // Another device of the same loop is served as if nothing had happened.
+    let mut other = Hostile::new(&machine, RngDevice::new("other"));
+    other.start(COMMON, 16);
+    other.describe(0, 0, &[super::driver::Buffer(0x4_0000, 8, super::driver::WRITE, 0)]);
+    other.offer(0, 0);
+    assert_eq!(other.wait_used(0, 1), (0, 8));
+}
+
+#[test]
+fn entropy() {
+    for seed in [1, 0xdead_beef] {
+        survives(RngDevice::new("rng"), seed);
+    }
+}
+
+#[test]
+fn block() {
+    for seed in [2, 0xfeed_f00d] {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        survives(BlockDevice::new("drive", file.try_clone().unwrap(), false, true).unwrap(), seed);
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20, "the file grew");
+    }
+}
+
+#[test]
+fn net() {
+    for seed in [3, 0xabad_cafe] {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        // The other end sends back what it gets, now and then.
+        let echo = std::thread::spawn(move || {
+            let start = Instant::now();
+            let mut frame = [0; 4096];
+            while start.elapsed() < TIME * 2 {
+                if let Ok(length) = theirs.recv(&mut frame) {
+                    let _ = theirs.send(&frame[..length.max(1)]);
+                } else {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+        });
+        survives(NetDevice::new("eth0", Tap::from_socket(ours), [2; 6]), seed);
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn vsock() {
+    for seed in [4, 0x0bad_5eed] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.sock");
+        survives(VsockDevice::new("vsock", 3, path).unwrap(), seed);
+    }
+}
