@@ -1,1 +1,178 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::host::network::Subnet;
+use crate::service::ServiceConfig;
+
+/// A daemon in a folder of its own. Nothing in these tests starts a machine.
+async fn daemon() -> (tempfile::TempDir, Router) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ServiceConfig {
+        state_dir: folder.path().join("state"),
+        run_dir: folder.path().join("run"),
+        assets: folder.path().to_owned(),
+        subnet: "10.255.255.0/29".parse::<Subnet>().unwrap(),
+        boot_timeout: Duration::from_secs(1),
+    };
+    let service = Service::open(&config).await.unwrap();
+    (folder, router(service))
+}
+
+async fn call(router: &Router, method: &str, path: &str, body: Option<&str>) -> (StatusCode, Value) {
+    let mut request = Request::builder().method(method).uri(path);
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request.body(Body::from(body.unwrap_or_default().to_owned())).unwrap();
+    let service = TowerToHyperService::new(router.clone());
+    let answer = hyper::service::Service::call(&service, request).await.unwrap();
+    let status = answer.status();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+/// Every error has the one shape.
+fn sentence(body: &Value) -> &str {
+    assert!(body["error"]["code"].is_string(), "{body}");
+    body["error"]["message"].as_str().unwrap()
+}
+
+#[test]
+fn the_description_is_whole() {
+    let text = description().to_json().unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut operations = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        assert!(path.starts_with("/api/v1/"), "{path}");
+        for (method, operation) in methods.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(operations.insert(id.to_owned()), "{id} is there twice");
+            assert!(
+                operation["responses"].as_object().unwrap().len() >= usize::from(id != "readVersion"),
+                "{method}"
+            );
+        }
+    }
+    for id in [
+        "listMachines",
+        "createMachine",
+        "readMachine",
+        "deleteMachine",
+        "startMachine",
+        "stopMachine",
+        "killMachine",
+        "waitMachine",
+        "readLogs",
+        "readConsole",
+        "listImages",
+        "importImage",
+        "readImage",
+        "deleteImage",
+        "listVolumes",
+        "createVolume",
+        "readVolume",
+        "deleteVolume",
+        "listEvents",
+        "readEvent",
+        "readDoctor",
+        "readVersion",
+    ] {
+        assert!(operations.remove(id), "{id} is missing");
+    }
+    assert!(operations.is_empty(), "{operations:?} are new: add them above");
+    // Every reference leads somewhere.
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let target = reference.split('"').next().unwrap();
+        assert!(document.pointer(target).is_some(), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn errors_have_one_shape() {
+    let (_folder, router) = daemon().await;
+    for (method, path, body, status) in [
+        ("GET", "/", None, 404),
+        ("GET", "/api/v1/nothing", None, 404),
+        ("GET", "/api/v1/machines/none", None, 404),
+        ("GET", "/api/v1/machines/%00", None, 404),
+        ("GET", "/api/v1/machines/%ff", None, 400),
+        ("PUT", "/api/v1/machines", None, 405),
+        ("TRACE", "/api/v1/machines", None, 405),
+        ("GET", "/api/v1/machines?watch=perhaps", None, 400),
+        ("GET", "/api/v1/machines?colour=blue", None, 400),
+        ("POST", "/api/v1/machines", None, 415),
+        ("POST", "/api/v1/machines", Some("{"), 400),
+        ("POST", "/api/v1/machines", Some("{} {}"), 400),
+        ("POST", "/api/v1/machines", Some("{\"image\":\"x\",\"colour\":1}"), 400),
+        ("POST", "/api/v1/machines", Some("{\"image\":\"x\"}"), 404),
+        ("POST", "/api/v1/machines", Some("{\"image\":\"x\",\"vcpus\":33}"), 422),
+        ("POST", "/api/v1/machines/none/start", None, 404),
+        ("POST", "/api/v1/images", Some("{\"source\":\"file:/nowhere\"}"), 404),
+        ("POST", "/api/v1/images", Some("{\"source\":\"http://x\"}"), 422),
+        ("DELETE", "/api/v1/volumes/none", None, 404),
+    ] {
+        let (found, body) = call(&router, method, path, body).await;
+        assert_eq!(found.as_u16(), status, "{method} {path}: {body}");
+        assert!(!sentence(&body).is_empty(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused() {
+    let (_folder, router) = daemon().await;
+    let body = format!("{{\"image\":\"{}\"}}", "x".repeat(2 << 20));
+    let (status, body) = call(&router, "POST", "/api/v1/machines", Some(&body)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    sentence(&body);
+}
+
+#[tokio::test]
+async fn volumes_come_and_go_and_leave_events() {
+    let (folder, router) = daemon().await;
+    let body = json!({"name": "data", "size_mib": 16}).to_string();
+    let (status, volume) = call(&router, "POST", "/api/v1/volumes", Some(&body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{volume}");
+    let (status, _) = call(&router, "POST", "/api/v1/volumes", Some(&body)).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (_, list) = call(&router, "GET", "/api/v1/volumes", None).await;
+    assert_eq!(list["items"][0]["metadata"]["id"], volume["metadata"]["id"]);
+    assert!(list["metadata"]["resource_version"].as_u64().unwrap() > 0);
+    let (status, _) = call(&router, "DELETE", "/api/v1/volumes/data", None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(std::fs::read_dir(folder.path().join("state/volumes")).unwrap().count(), 0);
+    let (_, events) = call(&router, "GET", "/api/v1/events", None).await;
+    let actions: Vec<&str> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["spec"]["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["created", "deleted"]);
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_happened_since_a_list() {
+    let (_folder, router) = daemon().await;
+    let (_, list) = call(&router, "GET", "/api/v1/volumes", None).await;
+    let since = list["metadata"]["resource_version"].as_u64().unwrap();
+    call(&router, "POST", "/api/v1/volumes", Some("{\"name\":\"one\",\"size_mib\":16}")).await;
+    let path = format!("/api/v1/volumes?watch=true&resource_version={since}");
+    let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    let service = TowerToHyperService::new(router.clone());
+    let mut body = hyper::service::Service::call(&service, request).await.unwrap().into_body();
+    let mut next = async || {
+        let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap();
+        serde_json::from_slice::<Value>(&frame.unwrap().unwrap().into_data().unwrap()).unwrap()
+    };
+    let first = next().await;
+    assert_eq!((&first["type"], &first["object"]["metadata"]["name"]), (&json!("added"), &json!("one")));
+    call(&router, "DELETE", "/api/v1/volumes/one", None).await;
+    assert_eq!(next().await["type"], "deleted");
+}

@@ -57,7 +57,7 @@ pub fn render<'a>(
     jump publish
   }}
   chain output {{
-    type nat hook output priority dstnat; policy accept;
+    type nat hook output priority -100; policy accept;
     jump publish
   }}
   chain publish {{
