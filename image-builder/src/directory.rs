@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::limits::Limits;
 use crate::oci::layer::{Assembly, Refusal, kept_xattrs};
-use crate::tree::{Attributes, Device, Extent, Inode, InodeId, Kind, ROOT, Time, Xattrs};
+use crate::tree::{Attributes, Device, Extent, Inode, InodeId, Kind, ROOT, StoreError, Time, Xattrs};
 
 /// The longest list of names of extended attributes, Linux's own limit, in bytes.
 const MAX_XATTR_LIST: usize = 64 << 10;
@@ -159,7 +159,11 @@ impl Walk<'_, '_> {
         let mut reader = io::BufReader::new(File::from(file.try_clone()?)).take(size);
         let whole = [Extent { offset: 0, length: size }];
         let map = if size == 0 { &whole[..0] } else { &whole[..] };
-        Ok(Kind::File(self.assembly.bodies.store(size, map, &mut reader)?))
+        match self.assembly.bodies.store(size, map, &mut reader) {
+            Ok(body) => Ok(Kind::File(body)),
+            Err(StoreError::Read(error)) => Err(Fault::Read(error)),
+            Err(error) => Err(Fault::Refused(error.into())),
+        }
     }
 }
 

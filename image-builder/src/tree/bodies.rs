@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use thiserror::Error;
+
 /// Bodies are read in pieces of this many bytes.
 const PIECE: usize = 64 << 10;
 
@@ -13,6 +15,23 @@ const MIN_HOLE: u64 = 1 << 20;
 
 /// How many stretches of data one file may consist of.
 const MAX_EXTENTS: usize = 1 << 16;
+
+/// Why a body cannot be stored.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Its source.
+    #[error("its content cannot be read")]
+    Read(#[source] io::Error),
+    /// The spill file.
+    #[error("its content cannot be written to the temporary file beside the output")]
+    Write(#[source] io::Error),
+    /// The limit of the spill file.
+    #[error("the files are larger than {0} bytes together")]
+    TooLarge(u64),
+    /// The limit of stretches.
+    #[error("it has more than 65536 holes")]
+    Holes,
+}
 
 /// Where a file's body is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +93,7 @@ impl Bodies {
 
     /// Stores a body that consists of the stretches `map`, whose bytes follow one another in `reader`.
     /// The caller has checked that the stretches are in order and end within `size`.
-    pub fn store(&mut self, size: u64, map: &[Extent], reader: &mut impl Read) -> io::Result<Body> {
+    pub fn store(&mut self, size: u64, map: &[Extent], reader: &mut impl Read) -> Result<Body, StoreError> {
         let mut stored = Storing { start: self.length, crc: crc32fast::Hasher::new(), stretches: Vec::new() };
         let mut piece = vec![0; PIECE.min(usize::try_from(size).unwrap_or(PIECE))];
         for extent in map {
@@ -83,7 +102,7 @@ impl Bodies {
             while offset < end {
                 let length = (end - offset).min(PIECE as u64);
                 let piece = &mut piece[..usize::try_from(length).unwrap_or(PIECE)];
-                reader.read_exact(piece)?;
+                reader.read_exact(piece).map_err(StoreError::Read)?;
                 offset += length;
                 if piece.iter().all(|byte| *byte == 0) {
                     zeros += length;
@@ -102,7 +121,7 @@ impl Bodies {
     }
 
     /// A run of `length` zeros that ends at `end`: a hole where it is long, data where it is not.
-    fn zeros(&mut self, stored: &mut Storing, end: u64, length: u64) -> io::Result<()> {
+    fn zeros(&mut self, stored: &mut Storing, end: u64, length: u64) -> Result<(), StoreError> {
         static ZEROS: [u8; PIECE] = [0; PIECE];
         if length >= MIN_HOLE {
             return Ok(());
@@ -116,29 +135,26 @@ impl Bodies {
         Ok(())
     }
 
-    fn data(&mut self, stored: &mut Storing, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn data(&mut self, stored: &mut Storing, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let length = bytes.len() as u64;
         let full = stored.stretches.len() == MAX_EXTENTS;
         match stored.stretches.last_mut() {
             Some(Stretch { extent: last, .. }) if last.offset + last.length == offset => {
                 last.length += length;
             }
-            _ if full => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has more than 65536 holes"));
-            }
+            _ if full => return Err(StoreError::Holes),
             _ => {
                 let extent = Extent { offset, length };
                 stored.stretches.push(Stretch { extent, at: self.length - stored.start });
             }
         }
         if self.length + length > self.limit {
-            let text = format!("the files are larger than {} bytes together", self.limit);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+            return Err(StoreError::TooLarge(self.limit));
         }
         stored.crc.update(bytes);
         self.length += length;
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= 16 * PIECE { self.flush() } else { Ok(()) }
+        if self.pending.len() >= 16 * PIECE { self.flush().map_err(StoreError::Write) } else { Ok(()) }
     }
 
     /// Hands everything to the file; to be called before the first reading.

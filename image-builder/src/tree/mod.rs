@@ -7,7 +7,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-pub use bodies::{Bodies, Body, Extent};
+pub use bodies::{Bodies, Body, Extent, StoreError};
 pub use walk::{PathError, Resolved};
 
 /// The longest name of a directory entry, in bytes (Linux's `NAME_MAX`).

@@ -210,7 +210,10 @@ fn bombs_are_refused() {
         (0..9).fold(Layer::new(), |layer, index| layer.symlink(&"n".repeat(50), &"t".repeat(60 + index)));
     assert_eq!(refused(names), "the image has more than 1000 bytes of names and attributes");
     assert_eq!(refused(Layer::new().file("f", "123456")), "the image has more than 5 bytes in one file");
-    assert_eq!(refused(Layer::new().file("f", "123").file("g", "456")), "its content cannot be read");
+    assert_eq!(
+        refused(Layer::new().file("f", "123").file("g", "456")),
+        "the files are larger than 5 bytes together"
+    );
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl<'a> Assembly<'a> {
                 if size > self.limits.size {
                     return Err(Refusal::TooMuch { what: "bytes in one file", limit: self.limits.size });
                 }
-                Kind::File(self.bodies.store(size, &map, data).map_err(Refusal::Content)?)
+                Kind::File(self.bodies.store(size, &map, data)?)
             }
         };
         self.tree.add(parent, name, layer, Inode { attributes, kind });

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::tree::PathError;
+use crate::tree::{PathError, StoreError};
 
 /// Why an entry is not taken.
 #[derive(Debug, Error)]
@@ -71,6 +71,9 @@ pub enum Refusal {
         /// How many are taken.
         limit: u64,
     },
+    /// Its body cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The archive ends or cannot be read.
     #[error("its content cannot be read")]
     Content(#[source] io::Error),
