@@ -13,7 +13,8 @@ use crate::container::{Containers, Surroundings};
 use crate::reaper::Reaper;
 use crate::{clock, console};
 
-/// How long the last answers and the last output may take on their way to the host.
+/// How long the last containers may take to end, and how long the last answers and the last output may take
+/// on their way to the host.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until the end of the machine has been asked for; returns its status.
@@ -49,8 +50,11 @@ pub async fn run(guest: Guest, entered_us: u64) -> Result<u8, AgentError> {
         None => watch::Sender::new(true).subscribe(),
     };
     let code = containers.ending().await;
+    // First the containers: who follows their output hears its end, and their volumes are unmounted.
+    if tokio::time::timeout(FAREWELL, containers.stop_all()).await.is_err() {
+        console::say("a container does not end");
+    }
     say_farewell(&server, copied).await;
-    containers.stop_all().await;
     Ok(code)
 }
 
