@@ -250,3 +250,46 @@ fn attributes_arrive() {
     let names: Vec<_> = attributes.xattrs.keys().map(|name| String::from_utf8_lossy(name)).collect();
     assert_eq!(names, ["system.posix_acl_access", "user.a"]);
 }
+
+fn apply_bytes(layer: &[u8], limits: &Limits) -> bool {
+    let bodies = Bodies::new(&std::env::temp_dir(), 1 << 20).unwrap();
+    Assembly::new(bodies, limits).apply(1, layer).is_ok()
+}
+
+#[test]
+fn damaged_layers_never_panic() {
+    let layer = Layer::new()
+        .directory("d")
+        .file("d/f", "content")
+        .link("l", "d/f")
+        .symlink("s", "d")
+        .file("s/.wh.f", "")
+        .add(EntryType::XHeader, "x", "", b"30 mtime=1700000000.123456789\n")
+        .add(EntryType::GNULongName, "././@LongLink", "", b"long-name\0")
+        .add(EntryType::Char, "c", "", b"")
+        .finish();
+    let limits = Limits { size: 1 << 30, ..Limits::default() };
+    // xorshift64: the same damage in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let mut taken = 0;
+    assert!(apply_bytes(&layer, &limits));
+    for _ in 0..3000 {
+        let mut damaged = layer.clone();
+        for _ in 0..=random(3) {
+            let block = random(layer.len() / 512) * 512;
+            damaged[block + random(512)] = [0, b'0', b'7', 0x80, 0xff, b'/', b'.', b'x'][random(8)];
+            // A right checksum lets the damage through to what reads the fields.
+            damaged[block + 148..block + 156].fill(b' ');
+            let sum: u32 = damaged[block..block + 512].iter().map(|byte| u32::from(*byte)).sum();
+            damaged[block + 148..block + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        taken += u32::from(apply_bytes(&damaged, &limits));
+    }
+    assert!(taken > 100 && taken < 2900, "{taken} taken: the damage does not reach far enough");
+}
