@@ -128,7 +128,7 @@ fn pack(bench: &Path, args: &BootArgs) -> Result<()> {
     fs::write(bench.join(plan::CONFIG), plan::firecracker_config().to_string())?;
     let busybox = host::find(host::BUSYBOX.program).context("busybox is not installed")?;
     let mut archive = cpio::Archive::default();
-    for folder in ["bin", "dev"] {
+    for folder in ["bin", "dev", "sys"] {
         archive.folder(folder);
     }
     archive.device("dev/console", 5, 1);

@@ -17,7 +17,7 @@ use super::{counters, memory, trace};
 use crate::lab;
 
 /// How long a guest may take to say something, and a VMM to end.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the guest is left alone before it is looked at, so that its first process waits.
 const SETTLE: Duration = Duration::from_millis(50);
