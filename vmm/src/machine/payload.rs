@@ -1,7 +1,9 @@
 //! What boots in a machine, opened, loaded and handed over.
 
-use std::fs::File;
-use std::io::{Cursor, Seek};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Cursor, Seek};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use vm_memory::ReadVolatile;
 
@@ -33,10 +35,10 @@ impl Payload {
             });
         }
         let path = source.kernel_image_path.clone().unwrap_or_default();
-        let kernel = File::open(&path).map_err(|error| BootError::OpenKernel(path.clone(), error))?;
+        let kernel = open_file(&path).map_err(|error| BootError::OpenKernel(path.clone(), error))?;
         let initramfs = match &source.initrd_path {
             Some(path) => {
-                let file = File::open(path).map_err(|error| BootError::OpenInitramfs(path.clone(), error))?;
+                let file = open_file(path).map_err(|error| BootError::OpenInitramfs(path.clone(), error))?;
                 Some((file, path.display().to_string()))
             }
             None => None,
@@ -62,6 +64,15 @@ impl Payload {
             }
         }
     }
+}
+
+/// Opens a regular file; anything else might never end, or never open.
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
 fn finish(

@@ -72,3 +72,30 @@ fn a_kernel_that_is_none_leaves_a_sentence_and_no_socket() {
     assert_eq!(ended.errors.lines().count(), 1);
     assert_eq!(ended.record["reason"], "vmm-error");
 }
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    let boot = |path: &str| json!({"boot-source": {"kernel_image_path": path}});
+    let drive = json!({"drives": [{"drive_id": "d", "is_root_device": false, "path_on_host": "/"}]});
+    let tap = json!({"network-interfaces": [{"iface_id": "n", "host_dev_name": "no-such-tap"}]});
+    let vsock = json!({"vsock": {"guest_cid": 3, "uds_path": "/nonexistent/v.sock"}});
+    let initramfs = json!({"boot-source": {"kernel_image_path": "kernel", "initrd_path": "/nonexistent"}});
+    let cases = [
+        (boot("/nonexistent"), 1, "Cannot open kernel image /nonexistent"),
+        (boot("/"), 1, "Cannot open kernel image /: it is not a regular file"),
+        (boot("/dev/zero"), 1, "/dev/zero: it is not a regular file"),
+        (initramfs, 1, "Cannot open initramfs /nonexistent"),
+        (drive, 1, "Drive / is a directory"),
+        (tap, 1, "no-such-tap"),
+        (vsock, 1, "/nonexistent/v.sock"),
+        (json!({"colour": "red"}), 152, "unknown field `colour`"),
+        (json!({"machine-config": {"vcpu_count": 33, "mem_size_mib": 1}}), 152, "vcpu_count is 33"),
+    ];
+    for (sections, status, expected) in cases {
+        let ended = start(&Code::default().power_off().pvh(), sections).wait();
+        assert_eq!(ended.status, Some(status), "{ended:?}");
+        assert!(ended.errors.contains(expected), "{expected}: {ended:?}");
+        assert_eq!(ended.errors.lines().count(), 1, "{ended:?}");
+        assert_eq!(ended.record["message"].as_str(), Some(ended.errors.trim_end()));
+    }
+}
