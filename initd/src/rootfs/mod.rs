@@ -11,6 +11,7 @@ pub mod nodes;
 pub mod options;
 pub mod overlay;
 pub mod setattr;
+pub mod volume;
 
 use std::io;
 

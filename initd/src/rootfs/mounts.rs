@@ -1,4 +1,4 @@
-//! The specification's mounts, and the volumes behind them.
+//! The specification's mounts.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -85,13 +85,6 @@ pub fn apply(root: &Beneath, mount: &Mount) -> Result<(), RootfsError> {
     let links = if kind == "tmpfs" { Links::Follow } else { Links::Refuse };
     let place = root.make_directory(target, links).map_err(RootfsError::path("make the folder", target))?;
     attach(&source, &place).map_err(RootfsError::mount(kind, target))
-}
-
-/// Attaches a volume's mount, which hangs in no tree yet.
-pub fn attach_volume(root: &Beneath, volume: &OwnedFd, target: &str) -> Result<(), RootfsError> {
-    let place =
-        root.make_directory(target, Links::Follow).map_err(RootfsError::path("make the folder", target))?;
-    attach(volume, &place).map_err(RootfsError::mount("the volume", target))
 }
 
 /// Puts the mount `source` on the place that is open as `target`.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::console;
 use crate::isolation::capabilities::Sets;
 use crate::isolation::seccomp::Program as Filter;
-use crate::rootfs::{files, identity, masks, mounts, nodes, overlay};
+use crate::rootfs::{files, identity, masks, mounts, nodes, overlay, volume};
 
 /// The name under which this program is a container's first process.
 pub const NAME: &str = "bulkhead-stage";
@@ -160,7 +160,7 @@ fn prepare(config: File, lower: OwnedFd, volumes: &[OwnedFd]) -> Result<Ready, S
         nodes::make(&root, &spec.linux.devices)?;
     }
     for (volume, destination) in volumes.iter().zip(&config.volumes) {
-        mounts::attach_volume(&root, volume, destination)?;
+        volume::attach_volume(&root, volume, destination)?;
     }
     files::write(&root, &spec.mounts, &config.hostname, &config.addresses, &config.resolvers)?;
     surroundings::make_working_folder(&root, &spec.process.cwd)?;
