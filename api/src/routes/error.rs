@@ -40,6 +40,11 @@ impl ApiError {
         Self { status, code, message }
     }
 
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A body, a query or a path that cannot be understood.
     pub fn malformed(message: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message)

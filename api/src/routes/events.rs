@@ -1,12 +1,12 @@
 //! `/api/v1/events`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::Params;
+use super::extract::{Name, Params};
 use super::watch::{ListParams, WatchEvent, stream_changes};
 use crate::service::model::{Event, List};
 
@@ -39,6 +39,6 @@ pub async fn list(
         (status = 409, description = "Several ids start so", body = ErrorBody),
         (status = 500, description = "The host failed", body = ErrorBody),
     ))]
-pub async fn read(State(service): State<Shared>, Path(name): Path<String>) -> Result<Json<Event>, ApiError> {
+pub async fn read(State(service): State<Shared>, Name(name): Name) -> Result<Json<Event>, ApiError> {
     Ok(Json(service.records().find::<Event>(&name).await?))
 }

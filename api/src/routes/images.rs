@@ -1,13 +1,13 @@
 //! `/api/v1/images`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Body, Params};
+use super::extract::{Body, Name, Params};
 use super::watch::{ListParams, WatchEvent, stream_changes};
 use crate::service::model::{Image, ImportImage, List};
 
@@ -61,7 +61,7 @@ pub async fn import(
         (status = 409, description = "Several ids start so", body = ErrorBody),
         (status = 500, description = "The host failed", body = ErrorBody),
     ))]
-pub async fn read(State(service): State<Shared>, Path(name): Path<String>) -> Result<Json<Image>, ApiError> {
+pub async fn read(State(service): State<Shared>, Name(name): Name) -> Result<Json<Image>, ApiError> {
     Ok(Json(service.image(&name).await?))
 }
 
@@ -75,7 +75,7 @@ pub async fn read(State(service): State<Shared>, Path(name): Path<String>) -> Re
         (status = 409, description = "A machine uses it", body = ErrorBody),
         (status = 500, description = "The host failed", body = ErrorBody),
     ))]
-pub async fn delete(State(service): State<Shared>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+pub async fn delete(State(service): State<Shared>, Name(name): Name) -> Result<StatusCode, ApiError> {
     service.delete_image(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{OptionalBody, Params};
+use super::extract::{Name, OptionalBody, Params};
 use crate::service::machines::Until;
 use crate::service::model::{KillMachine, Machine, StopMachine};
 
@@ -26,7 +26,7 @@ use crate::service::model::{KillMachine, Machine, StopMachine};
     ))]
 pub async fn start(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<(StatusCode, Json<Machine>), ApiError> {
     Ok((StatusCode::ACCEPTED, Json(service.start_machine(&name).await?)))
 }
@@ -48,7 +48,7 @@ pub async fn start(
     ))]
 pub async fn stop(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
     OptionalBody(body): OptionalBody<StopMachine>,
 ) -> Result<Json<Machine>, ApiError> {
     Ok(Json(service.stop_machine(&name, body.timeout_s).await?))
@@ -71,7 +71,7 @@ pub async fn stop(
     ))]
 pub async fn kill(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
     OptionalBody(body): OptionalBody<KillMachine>,
 ) -> Result<Json<Machine>, ApiError> {
     Ok(Json(service.kill_machine(&name, body.signal).await?))
@@ -108,7 +108,7 @@ pub struct WaitParams {
     ))]
 pub async fn wait(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Params(params): Params<WaitParams>,
 ) -> Result<Json<Machine>, ApiError> {
     let patience = Duration::from_secs(u64::from(params.timeout_s));

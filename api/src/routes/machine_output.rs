@@ -1,7 +1,7 @@
 //! `/api/v1/machines/NAME/logs` and `console`
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::Params;
+use super::extract::{Name, Params, number};
 
 /// Bytes without a media type of their own.
 const BYTES: &str = "application/octet-stream";
@@ -21,7 +21,7 @@ const BYTES: &str = "application/octet-stream";
 #[into_params(parameter_in = Query)]
 pub struct LogParams {
     /// The sequence number to begin at.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     #[param(required = false, minimum = 0, maximum = 9007199254740991_i64)]
     pub since: u64,
     /// Go on until the machine has ended.
@@ -43,7 +43,7 @@ pub struct LogParams {
     ))]
 pub async fn logs(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Params(params): Params<LogParams>,
 ) -> Result<Response, ApiError> {
     let output = service.output(&name, params.since, params.follow).await?;
@@ -64,7 +64,7 @@ pub async fn logs(
         (status = 409, description = "Several ids start so", body = ErrorBody),
         (status = 500, description = "The host failed", body = ErrorBody),
     ))]
-pub async fn console(State(service): State<Shared>, Path(name): Path<String>) -> Result<Response, ApiError> {
+pub async fn console(State(service): State<Shared>, Name(name): Name) -> Result<Response, ApiError> {
     let bytes = service.console(&name).await?;
     Ok(([(header::CONTENT_TYPE, BYTES)], bytes).into_response())
 }

@@ -1,7 +1,7 @@
 //! `/api/v1/machines`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Body, Params};
+use super::extract::{Body, Name, Params};
 use super::watch::{ListParams, WatchEvent, stream_changes};
 use crate::service::model::{List, Machine, MachineSpec};
 
@@ -63,10 +63,7 @@ pub async fn create(
         (status = 409, description = "Several ids start so", body = ErrorBody),
         (status = 500, description = "The host failed", body = ErrorBody),
     ))]
-pub async fn read(
-    State(service): State<Shared>,
-    Path(name): Path<String>,
-) -> Result<Json<Machine>, ApiError> {
+pub async fn read(State(service): State<Shared>, Name(name): Name) -> Result<Json<Machine>, ApiError> {
     Ok(Json(service.machine(&name).await?))
 }
 
@@ -93,7 +90,7 @@ pub struct DeleteParams {
     ))]
 pub async fn delete(
     State(service): State<Shared>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, ApiError> {
     service.delete_machine(&name, params.force).await?;

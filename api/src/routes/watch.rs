@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::error::ApiError;
+use super::extract::some_number;
 use crate::service::Records;
 use crate::service::model::Resource;
 use crate::store::{Change, ChangeKind, Watch};
@@ -29,6 +30,7 @@ pub struct ListParams {
     pub watch: bool,
     /// With `watch`: the revision after which changes are wanted (a list's `metadata.resource_version`).
     /// Without it, changes from now on. 410 when they are no longer kept.
+    #[serde(default, deserialize_with = "some_number")]
     #[param(required = false, nullable = false, minimum = 0, maximum = 9007199254740991_i64)]
     pub resource_version: Option<u64>,
 }

@@ -30,7 +30,7 @@ impl Service {
     /// Makes a volume.
     pub async fn create_volume(&self, request: CreateVolume) -> Result<Volume, ServiceError> {
         validate::name("name", &request.name)?;
-        validate::within("size_mib", u64::from(request.size_mib), 16, 16_777_216)?;
+        validate::within("size_mib", u64::from(request.size_mib), 16, 1_048_576)?;
         let volume = Volume {
             metadata: Metadata {
                 id: new_id(),

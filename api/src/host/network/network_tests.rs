@@ -18,7 +18,8 @@ fn inside_namespace(test: &str) -> bool {
         .env(INSIDE, "1")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     false
 }
@@ -26,7 +27,7 @@ fn inside_namespace(test: &str) -> bool {
 fn run(words: &str) -> String {
     let mut words = words.split_whitespace();
     let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }
 
 fn everything() -> String {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 
 use super::metadata::{Metadata, resource};
 
@@ -24,6 +25,24 @@ resource!(Machine, "machines", "machine");
 
 fn one() -> u8 {
     1
+}
+
+/// Text without a NUL character.
+fn word() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[^\\x00]*$"))
+}
+
+fn words() -> Schema {
+    ArrayBuilder::new().items(word()).max_items(Some(1024)).description(Some("Words.")).into()
+}
+
+fn variables() -> Schema {
+    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[^=\\x00]+$"));
+    ObjectBuilder::new()
+        .property_names(Some(name))
+        .additional_properties(Some(Schema::from(word())))
+        .description(Some("Variables added to the image's, or replacing them."))
+        .into()
 }
 
 fn default_memory() -> u32 {
@@ -47,14 +66,15 @@ pub struct MachineSpec {
     pub name: Option<String>,
     /// Replaces the image's arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_items = 1024, nullable = false)]
+    #[schema(schema_with = words, required = false)]
     pub command: Option<Vec<String>>,
     /// Replaces the image's entry point, and its arguments with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_items = 1024, nullable = false)]
+    #[schema(schema_with = words, required = false)]
     pub entrypoint: Option<Vec<String>>,
     /// Variables added to the image's, or replacing them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = variables, required = false)]
     pub env: BTreeMap<String, String>,
     /// `user` or `user:group`, by name or number; replaces the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -46,8 +46,8 @@ pub struct CreateVolume {
     /// Its name.
     #[schema(max_length = 63, pattern = "^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
     pub name: String,
-    /// The disk's size in MiB, 16 to 16777216.
+    /// The disk's size in MiB, 16 to 1048576.
     #[serde(default = "default_size")]
-    #[schema(minimum = 16, maximum = 16_777_216, default = 1024)]
+    #[schema(minimum = 16, maximum = 1_048_576, default = 1024)]
     pub size_mib: u32,
 }
