@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::ServiceError;
 use super::model::{CreateVolume, List, Machine, Metadata, Volume, VolumeResourceSpec, VolumeStatus};
 use super::{Service, clock, machines::validate, new_id};
-use crate::host::{HostError, disk, layout};
+use crate::host::{disk, layout};
 
 /// The size of a volume that a machine names and nobody made.
 const DEFAULT_SIZE_MIB: u32 = 1024;
@@ -102,7 +102,7 @@ impl Service {
         for name in layout::names_in(&self.layout.volumes()) {
             let id = name.strip_suffix(".ext4");
             if !volumes.iter().any(|volume| id == Some(volume.metadata.id.as_str())) {
-                layout::remove_file(&self.layout.volumes().join(name)).map_err(HostError::from)?;
+                layout::remove_file(&self.layout.volumes().join(name))?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 use super::*;
 
-fn spec(change: serde_json::Value) -> MachineSpec {
+fn spec(change: &serde_json::Value) -> MachineSpec {
     let mut value = serde_json::json!({ "image": "redis" });
     value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     serde_json::from_value(value).unwrap()
@@ -16,7 +16,7 @@ fn good_specifications() {
         serde_json::json!({"volumes": [{"name": "data", "destination": "/var/lib/redis"}]}),
         serde_json::json!({"command": [], "env": {"A": "", "B": "x=y"}}),
     ] {
-        assert!(machine(&spec(change.clone())).is_ok(), "{change}");
+        assert!(machine(&spec(&change)).is_ok(), "{change}");
     }
 }
 
@@ -43,7 +43,7 @@ fn bad_specifications_name_the_field() {
         (serde_json::json!({"volumes": [{"name": "../a", "destination": "/a"}]}), "volumes"),
         (serde_json::json!({"command": ["x".repeat(300 << 10)]}), "command"),
     ] {
-        match machine(&spec(change.clone())) {
+        match machine(&spec(&change)) {
             Err(ServiceError::Invalid { field: found, .. }) => assert_eq!(found, field, "{change}"),
             other => panic!("{change}: {other:?}"),
         }
