@@ -1,6 +1,8 @@
 //! `bulkhead-image`: builds and inspects images and takes kernel packages apart.
 
 use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,12 +123,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Kernel { deb, initd, output, modules } => {
             let record = kernel::take_apart(&KernelSpec { deb, initd, output, extra_modules: modules })?;
             if json {
-                println!("{}", serde_json::to_string(&record)?);
-            } else {
-                let names: Vec<_> = record.modules.iter().map(|module| module.name.as_str()).collect();
-                println!("Linux {} with the modules {}", record.version, names.join(" "));
+                return print(&(serde_json::to_string(&record)? + "\n"));
             }
-            Ok(())
+            let names: Vec<_> = record.modules.iter().map(|module| module.name.as_str()).collect();
+            print(&format!("Linux {} with the modules {}\n", record.version, names.join(" ")))
         }
     }
 }
@@ -152,16 +152,27 @@ fn build_options(arguments: BuildArguments) -> BuildOptions {
 }
 
 fn print_manifest(manifest: &Manifest, json: bool) -> Result<(), Box<dyn Error>> {
-    if json {
-        println!("{}", serde_json::to_string(manifest)?);
-        return Ok(());
+    let text = if json { serde_json::to_string(manifest)? + "\n" } else { describe(manifest)? };
+    print(&text)
+}
+
+/// Prints; whoever stopped reading has seen enough.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
+}
+
+/// A manifest for people.
+fn describe(manifest: &Manifest) -> Result<String, Box<dyn Error>> {
+    let mut out = String::new();
     let config = &manifest.config;
     let kind = serde_json::to_value(manifest.kind)?;
     let words = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
-    println!("{:<13} {:?}", "name", manifest.name);
-    println!("{:<13} {}", "kind", kind.as_str().unwrap_or_default());
-    println!("{:<13} {}", "architecture", manifest.architecture);
+    writeln!(out, "{:<13} {:?}", "name", manifest.name)?;
+    writeln!(out, "{:<13} {}", "kind", kind.as_str().unwrap_or_default())?;
+    writeln!(out, "{:<13} {}", "architecture", manifest.architecture)?;
     // Words of an image are quoted: they may hold anything, control characters included.
     for (name, text) in [
         ("entrypoint", words(&config.entrypoint)),
@@ -174,19 +185,23 @@ fn print_manifest(manifest: &Manifest, json: bool) -> Result<(), Box<dyn Error>>
         ("stop signal", words(std::slice::from_ref(&config.stop_signal))),
     ] {
         if !matches!(text.as_str(), "" | "\"\"") {
-            println!("{name:<13} {text}");
+            writeln!(out, "{name:<13} {text}")?;
         }
     }
     for (name, value) in &config.labels {
-        println!("{:<13} {name:?} {value:?}", "label");
+        writeln!(out, "{:<13} {name:?} {value:?}", "label")?;
     }
     if let Some(boot_args) = &manifest.boot_args {
-        println!("{:<13} {boot_args:?}", "boot args");
+        writeln!(out, "{:<13} {boot_args:?}", "boot args")?;
     }
     for (name, part) in &manifest.parts {
-        println!("{:<13} {name}: {} bytes at {}, sha256 {}", "part", part.size, part.offset, part.sha256);
+        writeln!(
+            out,
+            "{:<13} {name}: {} bytes at {}, sha256 {}",
+            "part", part.size, part.offset, part.sha256
+        )?;
     }
-    Ok(())
+    Ok(out)
 }
 
 /// The error with its whole chain of causes, in one sentence.

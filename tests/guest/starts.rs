@@ -7,7 +7,7 @@ fn guests_with_1_2_and_4_processors() {
     let daemon = Daemon::start();
     for processors in ["1", "2", "4"] {
         let run =
-            daemon.bulkhead(&["run", "--rm", "--vcpus", processors, &asset("busybox.img"), "nproc"]).ok();
+            daemon.bulkhead(&["run", "--rm", "--cpus", processors, &asset("busybox.img"), "nproc"]).ok();
         assert_eq!(run.text(), processors);
     }
 }

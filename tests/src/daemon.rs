@@ -1,12 +1,14 @@
 //! A daemon of one's own.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bulkhead_protocol::agent::PORT;
 use serde_json::Value;
 
 use crate::{Finished, asset, run};
@@ -89,6 +91,24 @@ impl Daemon {
     pub fn inspect(&self, name: &str) -> Value {
         let answer = self.bulkhead(&["inspect", name]).ok();
         serde_json::from_str(&answer.stdout).expect("JSON")
+    }
+
+    /// Asks the machine's initd, over its socket, who it is: the whole HTTP answer.
+    ///
+    /// # Panics
+    /// When it does not answer within ten seconds.
+    #[must_use]
+    pub fn ready(&self, name: &str) -> String {
+        let id = self.inspect(name)["metadata"]["id"].as_str().expect("an id").to_owned();
+        let socket = self.path("run").join("m").join(id).join("v.sock");
+        let mut stream = UnixStream::connect(&socket).unwrap_or_else(|error| panic!("{socket:?}: {error}"));
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+        let ask =
+            format!("CONNECT {PORT}\nGET /v1/ready HTTP/1.1\r\nhost: initd\r\nconnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
     }
 
     /// A path in the daemon's folder.

@@ -40,6 +40,9 @@ pub fn source(text: &str) -> Result<Option<String>, CliError> {
 /// List images.
 #[derive(Debug, Args)]
 pub struct Images {
+    /// Ids only.
+    #[arg(short, long)]
+    quiet: bool,
     #[command(flatten)]
     format: FormatArguments,
 }
@@ -50,6 +53,12 @@ impl Images {
         let images = client.get::<List<Image>>("/api/v1/images").await?.items;
         if self.format.is_json() {
             return output::json(&images);
+        }
+        if self.quiet {
+            for image in &images {
+                output::line(&image.metadata.id)?;
+            }
+            return Ok(0);
         }
         let rows: Vec<Vec<String>> = images
             .iter()

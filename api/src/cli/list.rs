@@ -52,7 +52,7 @@ fn row(machine: &Machine) -> Vec<String> {
     vec![
         machine.metadata.id.clone(),
         machine.metadata.name.clone(),
-        machine.spec.image.clone(),
+        output::short(&machine.spec.image),
         status(machine),
         machine.status.address.map(|address| address.to_string()).unwrap_or_default(),
         ports.join(", "),
