@@ -48,6 +48,7 @@ impl Service {
             self.note_ready(id, &ready, ready_at).await?;
             let refused = |operation| move |source| ServiceError::Guest { name: name(), operation, source };
             live.agent.create(&container).await.map_err(refused("create the container"))?;
+            self.keep_output(id, live, log_base).await;
             let status = live.agent.start(CONTAINER).await.map_err(refused("start the container"))?;
             self.note_started(id, &ready, ready_at, &status).await
         };

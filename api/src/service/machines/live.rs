@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::host::agent::Agent;
 use crate::host::process::{Identity, Process};
+use crate::service::lock;
 
 /// A machine that has a process, or will have one in a moment.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct Live {
     /// Its agent.
     pub agent: Agent,
     process: OnceLock<Arc<Process>>,
+    /// Keeps its output, until it is all there.
+    output: std::sync::Mutex<Option<JoinHandle<()>>>,
     /// It must end now.
     cancel: watch::Sender<bool>,
     /// Counts up with every piece of output that is kept.
@@ -37,6 +41,7 @@ impl Live {
         Self {
             agent,
             process: OnceLock::new(),
+            output: std::sync::Mutex::default(),
             cancel: watch::Sender::new(false),
             grown: watch::Sender::new(0),
             done: watch::Sender::new(false),
@@ -52,6 +57,16 @@ impl Live {
     pub fn set_process(&self, process: Arc<Process>) {
         // It is set once, by whoever starts or adopts the machine.
         let _ = self.process.set(process);
+    }
+
+    /// Its output is being kept.
+    pub fn set_output(&self, task: JoinHandle<()>) {
+        lock(&self.output).replace(task);
+    }
+
+    /// Who keeps its output, for whoever ends it.
+    pub fn take_output(&self) -> Option<JoinHandle<()>> {
+        lock(&self.output).take()
     }
 
     /// Ends it as soon as possible.

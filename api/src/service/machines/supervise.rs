@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_protocol::agent::ExitStatus;
+use tokio::sync::oneshot;
 
 use super::ending::{Ending, ending, read_record};
 use super::live::Live;
@@ -21,6 +22,8 @@ use crate::service::{Service, clock};
 
 /// How long a machine has to power off once its container has ended.
 const POWER_OFF: Duration = Duration::from_secs(20);
+/// How long it may take until the guest gives its output.
+const FIRST_OUTPUT: Duration = Duration::from_secs(5);
 /// How long the rest of the output may take once the machine has ended.
 const LAST_OUTPUT: Duration = Duration::from_secs(3);
 /// How long to wait before the agent is asked again.
@@ -35,7 +38,11 @@ impl Service {
     /// From a container that runs to a machine of which nothing is left.
     pub(super) async fn supervise(self: &Arc<Self>, id: &str, live: Arc<Live>, log_base: u64) {
         let Some(process) = live.process().cloned() else { return };
-        let mut output = tokio::spawn(follow(self.layout.container_log(id), Arc::clone(&live), log_base));
+        let mut output = match live.take_output() {
+            Some(output) => output,
+            // A former daemon began.
+            None => tokio::spawn(follow(self.layout.container_log(id), Arc::clone(&live), log_base, None)),
+        };
         let trimming = tokio::spawn(trim([self.layout.console(id), self.layout.vmm_log(id)]));
         let container = tokio::select! {
             status = container_end(&live) => Some(status),
@@ -61,9 +68,22 @@ impl Service {
         self.finish(id, Some(&live), Phase::Stopped, ended).await;
     }
 
+    /// Begins to keep the output of a container that is made and not started: when it runs, somebody reads,
+    /// and the guest waits for readers before it powers off.
+    pub(super) async fn keep_output(&self, id: &str, live: &Arc<Live>, log_base: u64) {
+        let (connected, wait) = oneshot::channel();
+        let path = self.layout.container_log(id);
+        live.set_output(tokio::spawn(follow(path, Arc::clone(live), log_base, Some(connected))));
+        // Output is worth a wait; a guest that does not give it runs nevertheless.
+        let _ = tokio::time::timeout(FIRST_OUTPUT, wait).await;
+    }
+
     /// Clears up after a machine that did not come up.
     pub(super) async fn give_up(self: &Arc<Self>, machine: &Machine, live: &Arc<Live>, error: &ServiceError) {
         let id = &machine.metadata.id;
+        if let Some(output) = live.take_output() {
+            output.abort();
+        }
         if let Some(process) = live.process() {
             let _ = process.kill();
             process.ended().await;
@@ -174,7 +194,12 @@ async fn container_end(live: &Live) -> ExitStatus {
 }
 
 /// Keeps a container's output until it is all there, however often the connection breaks.
-async fn follow(path: std::path::PathBuf, live: Arc<Live>, log_base: u64) {
+async fn follow(
+    path: std::path::PathBuf,
+    live: Arc<Live>,
+    log_base: u64,
+    mut connected: Option<oneshot::Sender<()>>,
+) {
     let mut writer = match LogWriter::open(&path) {
         Ok(writer) => writer,
         Err(error) => {
@@ -183,7 +208,7 @@ async fn follow(path: std::path::PathBuf, live: Arc<Live>, log_base: u64) {
         }
     };
     loop {
-        match follow_once(&mut writer, &live, log_base).await {
+        match follow_once(&mut writer, &live, log_base, &mut connected).await {
             Ok(()) => return,
             Err(HostError::File { .. }) => {
                 tracing::warn!("Output is lost: {} cannot be written", path.display());
@@ -194,9 +219,18 @@ async fn follow(path: std::path::PathBuf, live: Arc<Live>, log_base: u64) {
     }
 }
 
-async fn follow_once(writer: &mut LogWriter, live: &Live, log_base: u64) -> Result<(), HostError> {
+async fn follow_once(
+    writer: &mut LogWriter,
+    live: &Live,
+    log_base: u64,
+    connected: &mut Option<oneshot::Sender<()>>,
+) -> Result<(), HostError> {
     let since = writer.next_sequence().saturating_sub(log_base);
     let mut stream = live.agent.logs(CONTAINER, since).await?;
+    if let Some(connected) = connected.take() {
+        // Whoever waited may have gone on.
+        let _ = connected.send(());
+    }
     while let Some(frame) = stream.next_frame().await? {
         let sequence = frame.sequence.saturating_add(log_base);
         if sequence > writer.next_sequence().saturating_add(MAX_JUMP) {
