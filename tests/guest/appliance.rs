@@ -23,6 +23,6 @@ fn an_appliance_boots_from_its_disk_alone_and_ends_with_its_container_s_status()
 fn the_daemon_runs_an_appliance_with_another_command() {
     let daemon = Daemon::start();
     let image = asset("hello-appliance.img");
-    let run = daemon.bulkhead(&["run", "--rm", &image, "sh", "-c", "echo other; exit 3"]);
+    let run = daemon.bulkhead(&["run", "--rm", &image, "-c", "echo other; exit 3"]);
     assert_eq!((run.status, run.text()), (3, "other"), "{}", run.stderr);
 }

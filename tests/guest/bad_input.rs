@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use bulkhead_tests::vmm::{boot, config};
-use bulkhead_tests::{Daemon, Footprint, asset, run};
+use bulkhead_tests::{Daemon, Footprint, asset};
 use serde_json::{Value, json};
 
 /// Boots a bad configuration and expects one sentence on standard error with `word` in it.
@@ -46,21 +45,36 @@ fn a_drive_that_is_a_directory() {
     refused(&config, "/etc");
 }
 
+/// The configuration with interfaces named after their taps.
+fn with_taps(taps: &[(&str, &str)]) -> Value {
+    let mut config = config();
+    let interface = |(id, tap): &(&str, &str)| json!({ "iface_id": id, "host_dev_name": tap });
+    config["network-interfaces"] = taps.iter().map(interface).collect();
+    config
+}
+
+#[test]
+fn a_tap_that_two_interfaces_ask_for() {
+    refused(&with_taps(&[("one", "bhtwice0"), ("two", "bhtwice0")]), "bhtwice0");
+}
+
+#[test]
+fn a_tap_that_is_missing() {
+    refused(&with_taps(&[("one", "bhmissing0")]), "bhmissing0");
+}
+
 #[test]
 fn a_tap_that_is_taken() {
     let tap = "bhtaken0";
-    let _ = run(
-        Command::new("ip").args(["tuntap", "add", "mode", "tap", tap, "vnet_hdr"]),
-        Duration::from_secs(5),
-    )
-    .ok();
-    let mut config = config();
-    config["network-interfaces"] = json!([
-        { "iface_id": "one", "host_dev_name": tap },
-        { "iface_id": "two", "host_dev_name": tap },
-    ]);
-    refused(&config, tap);
-    let _ = run(Command::new("ip").args(["link", "del", tap]), Duration::from_secs(5)).ok();
+    let holder = format!("TUN,tun-type=tap,tun-name={tap},iff-no-pi");
+    let mut holder = Command::new("socat").args([&holder, "PIPE"]).spawn().expect("socat");
+    let there = format!("/sys/class/net/{tap}");
+    while !std::path::Path::new(&there).exists() {
+        assert_eq!(holder.try_wait().expect("socat"), None, "socat ended");
+    }
+    refused(&with_taps(&[("one", tap)]), tap);
+    holder.kill().expect("kill");
+    holder.wait().expect("wait");
 }
 
 #[test]

@@ -199,7 +199,8 @@ impl MachineSpec {
             return Err(ConfigError::invalid(section(), "its MAC address is another interface's"));
         }
         if others().any(|other| other.host_dev_name == interface.host_dev_name) {
-            return Err(ConfigError::invalid(section(), "its tap is another interface's"));
+            let reason = format!("its tap {} is another interface's", interface.host_dev_name);
+            return Err(ConfigError::invalid(section(), reason));
         }
         replace(&mut self.network_interfaces, interface, |interface| &interface.iface_id);
         Ok(())
