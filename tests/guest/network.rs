@@ -49,21 +49,8 @@ fn a_published_port_answers_on_loopback_and_on_the_host_s_address() {
 #[test]
 fn a_connection_ends_when_its_machine_is_killed() {
     let daemon = Daemon::start();
-    let arguments = [
-        "run",
-        "-d",
-        "--name",
-        "echo",
-        "-p",
-        "8081:80",
-        &asset("busybox.img"),
-        "nc",
-        "-lk",
-        "-p",
-        "80",
-        "-e",
-        "cat",
-    ];
+    let (image, service) = (asset("busybox.img"), "exec nc -ll -p 80 -e /bin/cat");
+    let arguments = ["run", "-d", "--name", "echo", "-p", "8081:80", &image, "sh", "-c", service];
     let _ = daemon.bulkhead(&arguments).ok();
     let mut stream = (0..100)
         .find_map(|_| {

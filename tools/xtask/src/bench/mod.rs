@@ -3,6 +3,7 @@
 //! This half packs a plan, starts a lab and shows what comes back; [`runner`] is the half inside.
 
 mod counters;
+mod gate;
 mod memory;
 mod plan;
 mod report;
@@ -48,6 +49,9 @@ struct BootArgs {
     /// How many starts are timed, after a first one that is shown apart.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     runs: u8,
+    /// Fail unless ours is at or below QEMU microvm and within its budgets.
+    #[arg(long)]
+    gate: bool,
     /// After how many seconds all of it is ended.
     #[arg(long, value_name = "S", default_value_t = 900)]
     timeout: u64,
@@ -98,6 +102,12 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if let Some(file) = &args.json {
         fs::write(file, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("Cannot write {}", file.display()))?;
+    }
+    if args.gate {
+        let missed = gate::missed(&report);
+        if !missed.is_empty() {
+            bail!("The start misses what has to hold: {}", missed.join("; "));
+        }
     }
     Ok(code)
 }
