@@ -95,6 +95,8 @@ async fn accept(listener: UnixListener, controller: Arc<Controller>, max_body: u
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
+                // A client that has said all it wants to say still hears its answer.
+                .half_close(true)
                 .max_buf_size(16 << 10)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
