@@ -2,7 +2,7 @@ use std::process::Command;
 
 use super::*;
 
-/// Runs `test` on a thread with a network namespace of its own, which needs root; without it says so.
+/// Runs `test` on a thread with a network namespace of its own, which needs root; without it the test fails.
 pub fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         // SAFETY: no pointers; only this thread gets the new namespace.
@@ -14,7 +14,7 @@ pub fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
     });
     match thread.join() {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => eprintln!("{name} SKIPPED: no network namespace of its own: {error}"),
+        Ok(Err(error)) => panic!("{name} needs root: no network namespace of its own: {error}"),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
