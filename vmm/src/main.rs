@@ -12,6 +12,7 @@ mod kvm;
 mod legacy;
 mod machine;
 mod memory;
+mod metrics;
 mod net;
 mod process;
 mod signals;

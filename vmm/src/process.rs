@@ -13,6 +13,7 @@ use crate::arguments::Arguments;
 use crate::config::{ConfigError, MachineSpec};
 use crate::http::{ApiError, ApiServer};
 use crate::machine::{ControlError, Controller, Host};
+use crate::metrics::Registry;
 use crate::signals::Signals;
 use crate::vcpu::Ending;
 use crate::virtio::VirtioError;
@@ -84,7 +85,7 @@ fn run_machine(arguments: &Arguments) -> Result<(ExitRecord, u8), ProcessError> 
     let (endings, ended) = mpsc::channel();
     signals.listen(&devices.handle, endings.clone())?;
 
-    let host = Host { worker_loop: devices.handle.clone(), endings };
+    let host = Host { worker_loop: devices.handle.clone(), endings, metrics: Registry::default() };
     let controller = Arc::new(Controller::new(arguments.id.clone(), spec, host));
     let api = arguments.api_sock.as_deref().map(ApiServer::bind).transpose()?;
     if arguments.config_file.is_some() {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use crate::metrics::Registry;
 
 /// Firecracker's logger. Messages of this VMM are few; they go to `log_path`, or to standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +67,8 @@ impl Metrics {
     }
 
     /// Writes a line of figures.
-    pub fn flush(&self, id: &str) -> io::Result<()> {
-        let mut line = serde_json::Map::new();
+    pub fn flush(&self, id: &str, figures: &Registry) -> io::Result<()> {
+        let mut line = figures.report();
         if self.emit_id {
             line.insert("id".into(), id.into());
         }

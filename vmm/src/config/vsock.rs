@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, NotYet, not_yet};
+use super::{ConfigError, RateLimiter};
 
 /// A socket device behind Unix sockets of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,15 +30,10 @@ impl Vsock {
 }
 
 /// A source of random bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entropy {
-    #[serde(default, skip_serializing)]
-    rate_limiter: Option<NotYet>,
-}
-
-impl Entropy {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        not_yet::refuse("entropy.rate_limiter", self.rate_limiter.as_ref())
-    }
+    /// How much of it in which time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limiter: Option<RateLimiter>,
 }

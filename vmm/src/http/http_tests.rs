@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::MachineSpec;
 use crate::machine::{Controller, Host};
+use crate::metrics::Registry;
 use crate::virtio::worker_loop::WorkerLoop;
 
 struct Server {
@@ -21,7 +22,11 @@ impl Server {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("api");
-        let host = Host { worker_loop: WorkerLoop::new().unwrap().handle(), endings: mpsc::channel().0 };
+        let host = Host {
+            worker_loop: WorkerLoop::new().unwrap().handle(),
+            endings: mpsc::channel().0,
+            metrics: Registry::default(),
+        };
         let controller = Controller::new("vm-1".into(), MachineSpec::default(), host);
         let _socket = ApiServer::bind(&path).unwrap().serve(Arc::new(controller), 51200).unwrap();
         Self { folder, _socket }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
-use super::{devices, payload::Payload};
+use super::devices::{self, Handles};
+use super::payload::Payload;
 use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
 use crate::arch::x86_64::registers::{self, RegisterError};
 use crate::arch::x86_64::{msr, registers::Entry};
@@ -15,6 +16,7 @@ use crate::config::{BootSource, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
+use crate::metrics::Registry;
 use crate::vcpu::{Buses, Ending, VcpuError, VcpuThread, prepare_signals};
 use crate::virtio::worker_loop::WorkerLoopHandle;
 
@@ -67,6 +69,8 @@ pub struct Host {
     pub worker_loop: WorkerLoopHandle,
     /// Who hears of its end.
     pub endings: Sender<Ending>,
+    /// Where its figures are counted.
+    pub metrics: Registry,
 }
 
 /// A machine that runs.
@@ -74,6 +78,7 @@ pub struct Machine {
     vcpus: Vec<VcpuThread>,
     buses: Arc<Buses>,
     serial: Arc<Mutex<SerialPort>>,
+    handles: Handles,
     /// Last: everything above goes before the virtual machine.
     _vm: Vm,
 }
@@ -91,7 +96,7 @@ pub struct Remains {
 pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
-    let virtio = devices::open(spec)?;
+    let (virtio, handles) = devices::open(spec, &host.metrics)?;
 
     let kvm = Kvm::open()?;
     let mut vm = kvm.create_vm()?;
@@ -99,13 +104,13 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     vm.set_memory(&memory)?;
     vm.create_irqchip()?;
 
-    let mut buses = Buses::default();
+    let mut buses = Buses::new(host.metrics.group("vcpu"));
     let serial = devices::attach_legacy(&vm, &mut buses)?;
     let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
 
     let entry = payload.load(&memory, spec, &windows)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
-    start(vcpus, buses, serial, vm, host)
+    start(vcpus, Parts { buses, serial, handles, vm }, host)
 }
 
 fn create_vcpus(
@@ -131,16 +136,19 @@ fn create_vcpus(
     Ok(vcpus)
 }
 
-fn start(
-    vcpus: Vec<Vcpu>,
+/// A machine without its vCPUs.
+struct Parts {
     buses: Buses,
     serial: Arc<Mutex<SerialPort>>,
+    handles: Handles,
     vm: Vm,
-    host: &Host,
-) -> Result<Machine, BuildError> {
+}
+
+fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildError> {
     prepare_signals()?;
+    let Parts { buses, serial, handles, vm } = parts;
     let buses = Arc::new(buses);
-    let mut machine = Machine { vcpus: Vec::new(), buses: buses.clone(), serial, _vm: vm };
+    let mut machine = Machine { vcpus: Vec::new(), buses: buses.clone(), serial, handles, _vm: vm };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -160,6 +168,11 @@ impl Machine {
     /// The serial port, for its input.
     pub fn serial(&self) -> &Arc<Mutex<SerialPort>> {
         &self.serial
+    }
+
+    /// Its devices, as far as they can be changed while they run.
+    pub fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// Stops every vCPU, waits for them, and writes out what is left of the console.

@@ -82,6 +82,20 @@ impl Controller {
         Ok(change(&mut inner.spec)?)
     }
 
+    /// Changes a machine that runs, and the configuration that tells of it.
+    pub fn change_running<T>(
+        &self,
+        change: impl FnOnce(&mut MachineSpec, &Machine) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let mut inner = self.inner();
+        inner.life.running()?;
+        let Inner { spec, machine, .. } = &mut *inner;
+        match machine {
+            Some(machine) => change(spec, machine),
+            None => Err(Refused::BeforeStart.into()),
+        }
+    }
+
     /// Builds the machine and runs it. After a failure it can be configured and started again.
     pub fn start(&self) -> Result<(), ControlError> {
         let mut inner = self.inner();
@@ -102,7 +116,7 @@ impl Controller {
         let inner = self.inner();
         inner.life.running()?;
         match &inner.spec.metrics {
-            Some(metrics) => metrics.flush(&self.id).map_err(ControlError::Metrics),
+            Some(metrics) => metrics.flush(&self.id, &self.host.metrics).map_err(ControlError::Metrics),
             None => Ok(()),
         }
     }
@@ -116,7 +130,7 @@ impl Controller {
         inner.terminal = None;
         inner.log(&self.id, "The machine has ended");
         if let Some(metrics) = &inner.spec.metrics {
-            let _ = metrics.flush(&self.id);
+            let _ = metrics.flush(&self.id, &self.host.metrics);
         }
         remains
     }

@@ -16,6 +16,7 @@ use crate::legacy::keyboard::{self, Keyboard};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
+use crate::metrics::Registry;
 use crate::net::Tap;
 use crate::vcpu::Buses;
 use crate::virtio::block::BlockDevice;
@@ -32,8 +33,17 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// The drive that an appliance's own disk is, unless the configuration names that disk itself.
 const APPLIANCE_DRIVE: &str = "appliance";
 
-/// Opens and makes every virtio device, in the order in which the guest finds them.
-pub(super) fn open(spec: &MachineSpec) -> Result<Vec<Box<dyn VirtioDevice>>, BuildError> {
+/// How the devices of a machine that runs are reached: each kind that can be changed then gives out a handle
+/// here, by the id of its configuration.
+#[derive(Default)]
+pub struct Handles {}
+
+/// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
+/// `metrics`.
+pub(super) fn open(
+    spec: &MachineSpec,
+    metrics: &Registry,
+) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for drive in drives(spec) {
         devices.push(Box::new(open_drive(&drive)?));
@@ -49,14 +59,15 @@ pub(super) fn open(spec: &MachineSpec) -> Result<Vec<Box<dyn VirtioDevice>>, Bui
             .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
         devices.push(Box::new(device));
     }
-    if spec.entropy.is_some() {
-        devices.push(Box::new(RngDevice::new("rng")));
+    if let Some(entropy) = &spec.entropy {
+        let limits = entropy.rate_limiter.unwrap_or_default();
+        devices.push(Box::new(RngDevice::new("rng", limits, metrics.group("entropy"))));
     }
     let lines = layout::VIRTIO_LINES.len();
     if devices.len() > lines {
         return Err(BuildError::TooManyDevices { asked: devices.len(), lines });
     }
-    Ok(devices)
+    Ok((devices, Handles::default()))
 }
 
 /// The drives in the guest's order: the root device first, then as configured.

@@ -1,9 +1,11 @@
 //! The run loop: enter the guest, answer the exit, carry out what a device asked for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use crate::bus::{Bus, Effect};
 use crate::kvm::{Exit, Vcpu};
+use crate::metrics::VcpuMetrics;
 
 /// Why a machine ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +30,18 @@ pub struct Buses {
     /// Set to make every run loop return.
     pub stopping: AtomicBool,
     status: AtomicU16,
+    metrics: Arc<VcpuMetrics>,
 }
 
 /// Bit 8 tells that a guest has written a status.
 const STATUS_WRITTEN: u16 = 1 << 8;
 
 impl Buses {
+    /// Without devices yet; exits are counted in `metrics`.
+    pub fn new(metrics: Arc<VcpuMetrics>) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     /// What the guest wrote to the exit device last.
     pub fn guest_status(&self) -> Option<u8> {
         let status = self.status.load(Ordering::SeqCst);
@@ -71,6 +79,7 @@ pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses) -> Option<Ending> {
 fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {
     match exit {
         Exit::PortRead(port, data) => {
+            buses.metrics.exit_io_in.increment();
             units(data.len()).for_each(|unit| {
                 if let Some(data) = data.get_mut(unit) {
                     buses.ports.read(port.into(), data);
@@ -78,18 +87,28 @@ fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {
             });
             None
         }
-        Exit::PortWrite(port, data) => units(data.len())
-            .filter_map(|unit| data.get(unit))
-            .find_map(|data| buses.carry_out(buses.ports.write(port.into(), data))),
+        Exit::PortWrite(port, data) => {
+            buses.metrics.exit_io_out.increment();
+            units(data.len())
+                .filter_map(|unit| data.get(unit))
+                .find_map(|data| buses.carry_out(buses.ports.write(port.into(), data)))
+        }
         Exit::MmioRead(address, data) => {
+            buses.metrics.exit_mmio_read.increment();
             buses.memory.read(address, data);
             None
         }
-        Exit::MmioWrite(address, data) => buses.carry_out(buses.memory.write(address, data)),
+        Exit::MmioWrite(address, data) => {
+            buses.metrics.exit_mmio_write.increment();
+            buses.carry_out(buses.memory.write(address, data))
+        }
         Exit::Interrupted => None,
         Exit::TripleFault | Exit::Reset => Some(Ending::Reset),
         Exit::PowerOff => Some(Ending::PowerOff),
-        Exit::Broken(what) => Some(Ending::Broken(format!("vCPU {index} cannot go on: {what}"))),
+        Exit::Broken(what) => {
+            buses.metrics.failures.increment();
+            Some(Ending::Broken(format!("vCPU {index} cannot go on: {what}")))
+        }
     }
 }
 

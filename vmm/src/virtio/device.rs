@@ -61,6 +61,11 @@ pub trait VirtioDevice: Send {
     fn read_config(&self, offset: u64, data: &mut [u8]);
     /// Writes the configuration space; most devices have nothing there that a driver may write.
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
+    /// A number that changes with the configuration space, when that changes by itself (virtio 1.2 section
+    /// 2.5.2); [`Interrupt::config`] tells the driver to look.
+    fn config_generation(&self) -> u32 {
+        0
+    }
     /// Builds the worker. Called on a vCPU's thread; must be quick. Called again after a reset.
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset>;
 }

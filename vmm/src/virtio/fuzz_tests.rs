@@ -94,7 +94,7 @@ fn survives(device: impl VirtioDevice + 'static, seed: u64) {
     }
     driver.start(COMMON, 16);
     // Another device of the same loop is served as if nothing had happened.
-    let mut other = Hostile::new(&machine, RngDevice::new("other"));
+    let mut other = Hostile::new(&machine, RngDevice::plain("other"));
     other.start(COMMON, 16);
     other.describe(0, 0, &[super::driver::Buffer(0x4_0000, 8, super::driver::WRITE, 0)]);
     other.offer(0, 0);
@@ -104,7 +104,7 @@ fn survives(device: impl VirtioDevice + 'static, seed: u64) {
 #[test]
 fn entropy() {
     for seed in [1, 0xdead_beef] {
-        survives(RngDevice::new("rng"), seed);
+        survives(RngDevice::plain("rng"), seed);
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod block;
 pub mod device;
 pub mod error;
+pub mod limiter;
 pub mod mmio;
 pub mod net;
 pub mod rng;

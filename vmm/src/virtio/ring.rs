@@ -15,6 +15,7 @@ use vm_memory::{AtomicAccess, Bytes, GuestAddress};
 use super::chain::{Chain, DescriptorTable};
 use super::device::{Activation, Interrupt, NeedsReset, Turn};
 use super::features::INDIRECT_DESCRIPTORS;
+use super::limiter::Limiter;
 use crate::memory::GuestMemory;
 
 /// How many chains a queue may have served before other queues get their turn.
@@ -75,6 +76,29 @@ impl Ring {
     /// driver if it wants that, and asks for its next notification when nothing is left.
     pub fn serve(
         &mut self,
+        handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
+    ) -> Result<Turn, NeedsReset> {
+        self.serve_admitted(|_| true, handle)
+    }
+
+    /// As [`Ring::serve`], but no faster than `limiter` allows; `bytes` tells how many bytes a chain counts.
+    /// To be called again when the limiter's timer fires.
+    pub fn serve_within(
+        &mut self,
+        limiter: &mut Limiter,
+        bytes: impl Fn(&Chain) -> u64,
+        handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
+    ) -> Result<Turn, NeedsReset> {
+        if limiter.waiting() {
+            return Ok(Turn::Done);
+        }
+        self.serve_admitted(|chain| limiter.pass(bytes(chain)), handle)
+    }
+
+    /// Serves until a chain is not admitted: that one, and those behind it, stay with the driver.
+    fn serve_admitted(
+        &mut self,
+        mut admit: impl FnMut(&Chain) -> bool,
         mut handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
     ) -> Result<Turn, NeedsReset> {
         if !self.queue.ready() {
@@ -84,6 +108,11 @@ impl Ring {
         let mut left = TURN_LENGTH;
         loop {
             while self.pop()? {
+                if !admit(&self.chain) {
+                    self.unpop();
+                    self.signal()?;
+                    return Ok(Turn::Done);
+                }
                 let written = handle(&self.memory, &self.chain)?;
                 self.push(self.chain.head(), written)?;
                 if self.unpublished >= GROUP_LENGTH {

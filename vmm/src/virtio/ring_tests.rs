@@ -14,7 +14,7 @@ const NO_INTERRUPT: u16 = 1;
 /// An entropy device: the plainest thing with a ring.
 fn device(features: u64) -> (Hostile, Machine) {
     let machine = Machine::new();
-    let mut driver = Hostile::new(&machine, RngDevice::new("rng"));
+    let mut driver = Hostile::new(&machine, RngDevice::plain("rng"));
     driver.start(features, SIZE);
     for head in 0..SIZE {
         driver.describe(0, head, &[Buffer(DATA, 1, WRITE, 0)]);
@@ -136,7 +136,7 @@ fn a_guest_that_rewrites_its_ring_meanwhile_harms_only_itself() {
     STOP.store(true, Ordering::Relaxed);
     vandal.join().unwrap();
     // The loop is alive, and so is the device after a reset.
-    let mut other = Hostile::new(&machine, RngDevice::new("rng"));
+    let mut other = Hostile::new(&machine, RngDevice::plain("rng"));
     for driver in [&mut driver, &mut other] {
         driver.start(VERSION_1 | EVENT_INDEX, SIZE);
         driver.describe(0, 0, &[Buffer(DATA, 5, WRITE, 0)]);

@@ -86,8 +86,7 @@ impl MmioTransport {
             register::STATUS => self.negotiation.status() | self.line.broken(),
             // There are no shared memory regions.
             offset if register::SHARED_MEMORY.contains(&offset) => u32::MAX,
-            // No device of ours changes its configuration space.
-            register::CONFIG_GENERATION => 0,
+            register::CONFIG_GENERATION => self.device.config_generation(),
             _ => 0,
         }
     }

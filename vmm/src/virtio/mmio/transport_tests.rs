@@ -103,7 +103,7 @@ fn works(driver: &mut Hostile) {
 
 fn entropy() -> (Hostile, Machine) {
     let machine = Machine::new();
-    let driver = Hostile::new(&machine, RngDevice::new("rng"));
+    let driver = Hostile::new(&machine, RngDevice::plain("rng"));
     (driver, machine)
 }
 
@@ -327,7 +327,7 @@ fn a_worker_that_never_finishes_can_still_be_reset() {
     driver.notify(0);
     wait_for("several turns", || diary.wakes.load(Ordering::SeqCst) > 3);
     // Others have their turn meanwhile.
-    let mut other = Hostile::new(&machine, RngDevice::new("rng"));
+    let mut other = Hostile::new(&machine, RngDevice::plain("rng"));
     other.start(COMMON, 8);
     works(&mut other);
     driver.write(0x070, 0);

@@ -1,8 +1,13 @@
 //! What the entropy device is.
 
+use std::sync::Arc;
+
 use super::worker::RngWorker;
+use crate::config::RateLimiter;
+use crate::metrics::EntropyMetrics;
 use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker};
 use crate::virtio::features;
+use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
 
 /// Virtio 1.2 section 5.4.
@@ -13,12 +18,20 @@ const QUEUE_SIZES: [u16; 1] = [64];
 #[derive(Debug)]
 pub struct RngDevice {
     id: String,
+    limits: RateLimiter,
+    metrics: Arc<EntropyMetrics>,
 }
 
 impl RngDevice {
-    /// An entropy device by the name of `id`.
-    pub fn new(id: &str) -> RngDevice {
-        RngDevice { id: id.to_owned() }
+    /// An entropy device by the name of `id` that gives no more than `limits` allow.
+    pub fn new(id: &str, limits: RateLimiter, metrics: Arc<EntropyMetrics>) -> RngDevice {
+        RngDevice { id: id.to_owned(), limits, metrics }
+    }
+
+    /// One without limits, counted for nobody.
+    #[cfg(test)]
+    pub fn plain(id: &str) -> RngDevice {
+        RngDevice::new(id, RateLimiter::default(), Arc::default())
     }
 }
 
@@ -43,6 +56,9 @@ impl VirtioDevice for RngDevice {
 
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
         let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
-        Ok(Box::new(RngWorker::new(requests)))
+        let limiter = Limiter::new(&self.limits)
+            .inspect_err(|_| self.metrics.activate_fails.increment())
+            .map_err(|_| NeedsReset)?;
+        Ok(Box::new(RngWorker::new(requests, limiter, Arc::clone(&self.metrics))))
     }
 }

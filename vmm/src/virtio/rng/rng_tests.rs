@@ -2,12 +2,34 @@ use virtio_drivers::device::rng::VirtIORng;
 
 use crate::virtio::driver::{ArenaHal, Buffer, Hostile, Machine, NEXT, WRITE};
 use crate::virtio::features::COMMON;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{RateLimiter, TokenBucket};
+use crate::metrics::EntropyMetrics;
 use crate::virtio::rng::RngDevice;
+
+#[test]
+fn limits_hold_requests_back_and_lose_none() {
+    let machine = Machine::new();
+    let ops = TokenBucket { size: 1, one_time_burst: None, refill_time: 20 };
+    let limits = RateLimiter { bandwidth: None, ops: Some(ops) };
+    let metrics = Arc::<EntropyMetrics>::default();
+    let device = RngDevice::new("rng", limits, metrics.clone());
+    let mut rng = VirtIORng::<ArenaHal, _>::new(machine.window(device)).unwrap();
+    let start = Instant::now();
+    for _ in 0..4 {
+        assert_eq!(rng.request_entropy(&mut [0; 64]).unwrap(), 64);
+    }
+    assert!(start.elapsed() >= Duration::from_millis(55), "{:?}", start.elapsed());
+    assert_eq!(metrics.entropy_bytes.total(), 256);
+    assert_eq!(metrics.entropy_rate_limiter_throttled.total(), 3);
+}
 
 #[test]
 fn a_strangers_driver_gets_random_bytes() {
     let machine = Machine::new();
-    let mut rng = VirtIORng::<ArenaHal, _>::new(machine.window(RngDevice::new("rng"))).unwrap();
+    let mut rng = VirtIORng::<ArenaHal, _>::new(machine.window(RngDevice::plain("rng"))).unwrap();
     let (mut first, mut second) = ([0; 64], [0; 64]);
     assert_eq!(rng.request_entropy(&mut first).unwrap(), 64);
     assert_eq!(rng.request_entropy(&mut second).unwrap(), 64);
@@ -18,7 +40,7 @@ fn a_strangers_driver_gets_random_bytes() {
 #[test]
 fn requests_are_bounded_and_odd_ones_harmless() {
     let machine = Machine::new();
-    let mut driver = Hostile::new(&machine, RngDevice::new("rng"));
+    let mut driver = Hostile::new(&machine, RngDevice::plain("rng"));
     driver.start(COMMON, 8);
     // 512 KiB in one request: 64 KiB is given.
     driver.describe(0, 0, &[Buffer(0x4_0000, 512 * 1024, WRITE, 0)]);

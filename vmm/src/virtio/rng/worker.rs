@@ -1,10 +1,14 @@
 //! What the entropy device does.
 
 use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use crate::memory::GuestMemory;
+use crate::metrics::EntropyMetrics;
 use crate::virtio::chain::Chain;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
+use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
 
 /// The most bytes that one request gets. Drivers ask for a few dozen; a device may give less than asked for.
@@ -15,23 +19,49 @@ const DRAW: usize = 1024;
 /// Fills buffers with random bytes.
 pub struct RngWorker {
     requests: Ring,
+    limiter: Limiter,
+    metrics: Arc<EntropyMetrics>,
 }
 
 impl RngWorker {
     /// A worker for the queue of requests.
-    pub fn new(requests: Ring) -> RngWorker {
-        RngWorker { requests }
+    pub fn new(requests: Ring, limiter: Limiter, metrics: Arc<EntropyMetrics>) -> RngWorker {
+        RngWorker { requests, limiter, metrics }
+    }
+
+    fn serve(&mut self) -> Result<Turn, NeedsReset> {
+        let metrics = &self.metrics;
+        let bytes = |chain: &Chain| chain.writable().len().min(REQUEST_MAX);
+        let waited = self.limiter.waiting();
+        let turn = self
+            .requests
+            .serve_within(&mut self.limiter, bytes, |memory, chain| fill(memory, chain, metrics))
+            .inspect_err(|_| metrics.entropy_event_fails.increment())?;
+        if self.limiter.waiting() && !waited {
+            metrics.entropy_rate_limiter_throttled.increment();
+        }
+        Ok(turn)
     }
 }
 
 impl Worker for RngWorker {
+    fn descriptors(&self) -> Vec<(RawFd, u16)> {
+        if self.limiter.waiting() { vec![(self.limiter.descriptor(), 0)] } else { Vec::new() }
+    }
+
     fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
-        self.requests.serve(fill)
+        self.serve()
+    }
+
+    fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
+        self.limiter.timer_fired();
+        self.metrics.rate_limiter_event_count.increment();
+        self.serve()
     }
 }
 
 /// Fills the chain, up to the limit; returns how many bytes it wrote.
-fn fill(memory: &GuestMemory, chain: &Chain) -> Result<u32, NeedsReset> {
+fn fill(memory: &GuestMemory, chain: &Chain, metrics: &EntropyMetrics) -> Result<u32, NeedsReset> {
     let (mut rest, _) = chain.writable().split_at(REQUEST_MAX);
     let mut written = 0;
     let mut drawn = [0; DRAW];
@@ -39,11 +69,13 @@ fn fill(memory: &GuestMemory, chain: &Chain) -> Result<u32, NeedsReset> {
         let (now, later) = rest.split_at(DRAW as u64);
         let count = usize::try_from(now.len()).unwrap_or(DRAW);
         let drawn = drawn.get_mut(..count).ok_or(NeedsReset)?;
-        draw(drawn).map_err(|_| NeedsReset)?;
+        draw(drawn).inspect_err(|_| metrics.host_rng_fails.increment()).map_err(|_| NeedsReset)?;
         now.write(memory, drawn).map_err(|_| NeedsReset)?;
         written += u32::try_from(count).unwrap_or(0);
         rest = later;
     }
+    metrics.entropy_event_count.increment();
+    metrics.entropy_bytes.add(written.into());
     Ok(written)
 }
 

@@ -1,0 +1,178 @@
+//! Figures of what happened, in Firecracker's words and shape.
+//!
+//! A group is a struct of [`Counter`]s that whoever counts holds behind an `Arc`; the [`Registry`] knows every
+//! group by its name. A report tells what happened since the last one, as Firecracker's `SharedIncMetric`
+//! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
+
+mod entropy;
+mod vcpu;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+pub use self::entropy::EntropyMetrics;
+pub use self::vcpu::VcpuMetrics;
+
+/// Counts events.
+#[derive(Debug, Default)]
+pub struct Counter {
+    total: AtomicU64,
+    reported: AtomicU64,
+}
+
+impl Counter {
+    /// `count` more.
+    pub fn add(&self, count: u64) {
+        self.total.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// One more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// How many there were since the process started.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes what is new since it was last written.
+impl Serialize for Counter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let total = self.total();
+        let reported = self.reported.swap(total, Ordering::Relaxed);
+        serializer.serialize_u64(total.saturating_sub(reported))
+    }
+}
+
+/// A value as it stands.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Serialize for Gauge {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.value())
+    }
+}
+
+/// Figures that are reported together.
+trait Group: Send + Sync {
+    fn report(&self) -> Value;
+}
+
+impl<T: Serialize + Send + Sync> Group for T {
+    fn report(&self) -> Value {
+        // Fails only for maps whose keys are no strings, of which no group has one.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// Every group of a process, by name. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry {
+    groups: Arc<Mutex<BTreeMap<String, Arc<dyn Group>>>>,
+}
+
+impl Registry {
+    /// A group that is reported as `name`.
+    pub fn group<T: Serialize + Default + Send + Sync + 'static>(&self, name: impl Into<String>) -> Arc<T> {
+        let group = Arc::<T>::default();
+        self.groups().insert(name.into(), group.clone());
+        group
+    }
+
+    /// A group of one device of a kind, reported as `KIND_ID`; what the devices of a kind count together is
+    /// reported as `KIND`.
+    pub fn device_group<T>(&self, kind: &str, id: &str) -> Arc<T>
+    where
+        T: Serialize + Default + Send + Sync + 'static,
+    {
+        self.group(format!("{kind}_{id}"))
+    }
+
+    /// What happened since the last report.
+    pub fn report(&self) -> Map<String, Value> {
+        let mut report = Map::new();
+        for (name, group) in self.groups().iter() {
+            let figures = group.report();
+            if let Some(kind) = DEVICE_KINDS.iter().find(|kind| is_of_kind(name, kind)) {
+                add(report.entry(*kind).or_insert(Value::Null), &figures);
+            }
+            report.insert(name.clone(), figures);
+        }
+        report
+    }
+
+    fn groups(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<dyn Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The kinds of which there may be several devices; their figures are also reported together.
+const DEVICE_KINDS: [&str; 3] = ["block", "net", "pmem"];
+
+fn is_of_kind(name: &str, kind: &str) -> bool {
+    name.strip_prefix(kind).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// Adds figures to figures, field by field.
+fn add(sum: &mut Value, figures: &Value) {
+    match (sum, figures) {
+        (Value::Object(sum), Value::Object(figures)) => {
+            for (name, figure) in figures {
+                add(sum.entry(name).or_insert(Value::Null), figure);
+            }
+        }
+        (sum @ Value::Null, figures) => *sum = figures.clone(),
+        (Value::Number(sum), Value::Number(figure)) => {
+            let total = sum.as_u64().unwrap_or_default().saturating_add(figure.as_u64().unwrap_or_default());
+            *sum = total.into();
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default, Serialize)]
+    struct Group {
+        events: Counter,
+        level: Gauge,
+    }
+
+    #[test]
+    fn events_are_told_once_and_levels_each_time() {
+        let registry = Registry::default();
+        let (first, second) =
+            (registry.device_group::<Group>("net", "a"), registry.device_group::<Group>("net", "b"));
+        first.events.add(2);
+        second.events.increment();
+        second.level.set(7);
+        let report = Value::from(registry.report());
+        assert_eq!(report["net_a"], serde_json::json!({"events": 2, "level": 0}));
+        assert_eq!(report["net"], serde_json::json!({"events": 3, "level": 7}));
+        first.events.increment();
+        let report = Value::from(registry.report());
+        assert_eq!(report["net"], serde_json::json!({"events": 1, "level": 7}));
+        assert_eq!(first.events.total(), 3);
+    }
+}
