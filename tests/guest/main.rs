@@ -8,4 +8,5 @@ mod daemon;
 mod limits;
 mod machine;
 mod network;
+mod pause;
 mod starts;

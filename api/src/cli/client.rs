@@ -62,6 +62,15 @@ impl Client {
         self.whole(Method::POST, path, Some(body)).await
     }
 
+    /// PATCH with a body.
+    pub async fn patch_body<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        self.whole(Method::PATCH, path, Some(body)).await
+    }
+
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Result<(), CliError> {
         self.send(Method::DELETE, path, None::<&()>).await.map(|_| ())

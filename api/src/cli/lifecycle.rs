@@ -1,4 +1,4 @@
-//! `start`, `stop`, `kill`, `rm`, `wait`: what is done to machines that there are.
+//! `start`, `stop`, `kill`, `pause`, `unpause`, `rm`, `wait`: what is done to machines that there are.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use crate::service::chain;
 use crate::service::model::{KillMachine, Machine, Phase, StopMachine};
 
 /// Does something to each machine; says what failed and goes on with the next.
-async fn each<F: Future<Output = Result<String, CliError>>>(
+pub async fn each<F: Future<Output = Result<String, CliError>>>(
     names: &[String],
     action: impl Fn(String) -> F,
 ) -> Result<u8, CliError> {
@@ -128,6 +128,44 @@ impl Kill {
         })
         .await
     }
+}
+
+/// Hold machines: their processors stop, their memory stays.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Ids or names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Pause {
+    /// Runs it.
+    pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
+        post_each(client, &self.names, "/pause").await
+    }
+}
+
+/// Let machines that are paused go on.
+#[derive(Debug, Args)]
+pub struct Unpause {
+    /// Ids or names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Unpause {
+    /// Runs it.
+    pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
+        post_each(client, &self.names, "/unpause").await
+    }
+}
+
+async fn post_each(client: &Client, names: &[String], action: &str) -> Result<u8, CliError> {
+    each(names, async |name| {
+        let _: Machine = client.post(&path(&name, action)).await?;
+        Ok(name)
+    })
+    .await
 }
 
 /// Delete machines.

@@ -65,6 +65,7 @@ fn status(machine: &Machine) -> String {
         (Phase::Created, _) => "created".to_owned(),
         (Phase::Creating, _) => "starting".to_owned(),
         (Phase::Running, _) => "running".to_owned(),
+        (Phase::Paused, _) => "paused".to_owned(),
         (Phase::Stopped, Some(exit)) => format!("exited ({})", exit.code),
         (Phase::Stopped, None) => "exited".to_owned(),
         (Phase::Failed, _) => "failed".to_owned(),

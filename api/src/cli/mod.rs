@@ -9,6 +9,7 @@ mod lifecycle;
 mod list;
 mod logs;
 mod output;
+mod rates;
 mod run;
 mod serve;
 mod volume;
@@ -42,7 +43,7 @@ enum Command {
     /// Serve the API on a Unix socket.
     Serve(serve::Serve),
     /// Run an image in a new machine.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// List machines.
     Ps(list::Ps),
     /// Print what a machine printed.
@@ -53,6 +54,12 @@ enum Command {
     Stop(lifecycle::Stop),
     /// Send a signal to machines.
     Kill(lifecycle::Kill),
+    /// Hold machines: their processors stop, their memory stays.
+    Pause(lifecycle::Pause),
+    /// Let machines that are paused go on.
+    Unpause(lifecycle::Unpause),
+    /// Change machines, running or not.
+    Update(rates::Update),
     /// Delete machines.
     Rm(lifecycle::Rm),
     /// Wait until machines have ended and print their exit statuses.
@@ -102,6 +109,9 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
         Command::Start(command) => wait_for(command.execute(&client)),
         Command::Stop(command) => wait_for(command.execute(&client)),
         Command::Kill(command) => wait_for(command.execute(&client)),
+        Command::Pause(command) => wait_for(command.execute(&client)),
+        Command::Unpause(command) => wait_for(command.execute(&client)),
+        Command::Update(command) => wait_for(command.execute(&client)),
         Command::Rm(command) => wait_for(command.execute(&client)),
         Command::Wait(command) => wait_for(command.execute(&client)),
         Command::Inspect(command) => wait_for(command.execute(&client)),

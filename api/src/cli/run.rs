@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::CliError;
 use super::client::{Client, segment};
 use super::lifecycle::{start_failure, wait_until};
+use super::rates::RateFlags;
 use super::{image, logs, output};
 use crate::service::model::{
     Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, Phase, PortSpec, Protocol, VolumeSpec,
@@ -50,6 +51,8 @@ pub struct Run {
     /// A limit of the container's processes.
     #[arg(long, value_name = "N")]
     pids_limit: Option<u32>,
+    #[command(flatten)]
+    rates: RateFlags,
     /// Instead of the image's entry point.
     #[arg(long)]
     entrypoint: Option<String>,
@@ -166,6 +169,7 @@ impl Run {
             vcpus: self.cpus,
             memory_mib: self.memory,
             limits: Limits { memory_mib: self.memory_limit, cpus: self.cpus_limit, pids: self.pids_limit },
+            rates: self.rates.into(),
             // In the foreground this program deletes it, once its output is read.
             auto_remove: self.rm && self.detach,
             stop_timeout_s: self.stop_timeout,

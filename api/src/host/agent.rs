@@ -10,11 +10,9 @@ use bulkhead_protocol::agent::{
     ContainerStatus, CreateContainer, ExitStatus, Fault, PORT, PowerOff, Ready, SignalRequest,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,10 +20,9 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::HostError;
+use super::exchange::{self, exchange, plain};
 use super::log_frame::{Decoder, Frame};
 
-/// The largest answer that is read as a whole.
-const MAX_ANSWER: usize = 1 << 20;
 /// The longest answer to `CONNECT`.
 const MAX_GREETING: usize = 64;
 /// How long a call may take that is answered at once.
@@ -108,7 +105,7 @@ impl Agent {
             serde_json::from_slice(&bytes).map_err(|error| failed(path, error))
         };
         match patience {
-            Some(patience) => timeout(patience, whole).await.map_err(|_| late(path))?,
+            Some(patience) => timeout(patience, whole).await.map_err(|_| failed(path, exchange::late()))?,
             None => whole.await,
         }
     }
@@ -141,27 +138,7 @@ impl Agent {
             Some(body) => serde_json::to_vec(body).map_err(|error| failed(path, error))?,
             None => Vec::new(),
         };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "guest")
-            .header("content-type", "application/json")
-            .header("connection", "close")
-            .body(Full::new(Bytes::from(bytes)))
-            .map_err(|error| failed(path, error))?;
-        let exchange = async {
-            let (mut sender, connection) = http1::Builder::new()
-                .max_buf_size(128 << 10)
-                .handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| failed(path, error))?;
-            // Ends with the answer's body, or when the machine does.
-            tokio::spawn(async move {
-                let _ = connection.await;
-            });
-            sender.send_request(request).await.map_err(|error| failed(path, error))
-        };
-        timeout(patience, exchange).await.map_err(|_| late(path))?
+        exchange(stream, method, path, bytes, patience).await.map_err(|error| failed(path, error))
     }
 
     /// The VMM's handshake: `CONNECT PORT`, `OK PORT`, then bytes to and from the guest.
@@ -188,17 +165,11 @@ fn failed(path: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>
     HostError::AgentCall { call: path.to_owned(), source: error.into() }
 }
 
-fn late(path: &str) -> HostError {
-    failed(path, "it takes too long")
-}
-
 async fn read(body: Incoming, path: &str) -> Result<Bytes, HostError> {
-    let collected =
-        timeout(PROMPT, Limited::new(body, MAX_ANSWER).collect()).await.map_err(|_| late(path))?;
-    Ok(collected.map_err(|error| failed(path, error))?.to_bytes())
+    exchange::read(body, PROMPT).await.map_err(|error| failed(path, error))
 }
 
-/// The agent's sentence, cut and without what could trick a terminal.
+/// The agent's sentence.
 async fn refusal(answer: Response<Incoming>, path: &str) -> HostError {
     let status = answer.status().as_u16();
     let bytes = match read(answer.into_body(), path).await {
@@ -207,8 +178,7 @@ async fn refusal(answer: Response<Incoming>, path: &str) -> HostError {
     };
     let message = serde_json::from_slice::<Fault>(&bytes)
         .map_or_else(|_| format!("The agent answers {status} to {path}"), |fault| fault.message);
-    let message = message.chars().filter(|character| !character.is_control()).take(1000).collect();
-    HostError::AgentRefused { status, message }
+    HostError::AgentRefused { status, message: plain(&message) }
 }
 
 /// A container's output, as it comes.

@@ -8,6 +8,23 @@ use thiserror::Error;
 /// What the host raises.
 #[derive(Debug, Error)]
 pub enum HostError {
+    /// The VMM's API gives no answer.
+    #[error("Cannot {call} of the VMM")]
+    VmmCall {
+        /// What was called.
+        call: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The VMM refuses a call.
+    #[error("The VMM refuses {call}: {message}")]
+    VmmRefused {
+        /// What was called.
+        call: String,
+        /// Its sentence.
+        message: String,
+    },
     /// A file operation failed.
     #[error("Cannot {operation} {path}")]
     File {

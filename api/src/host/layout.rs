@@ -101,6 +101,11 @@ impl Layout {
         self.machine_run(id).join("v.sock")
     }
 
+    /// The socket of the VMM's API.
+    pub fn vmm_api(&self, id: &str) -> PathBuf {
+        self.machine_run(id).join("a.sock")
+    }
+
     /// Where the VMM says how the machine ended.
     pub fn exit_record(&self, id: &str) -> PathBuf {
         self.machine_state(id).join("exit.json")

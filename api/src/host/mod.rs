@@ -3,6 +3,7 @@
 //! * [`layout`]: where everything lies.
 //! * [`process`]: starting a VMM in a session of its own and knowing it again.
 //! * [`vmm_config`]: the configuration that a VMM is started with.
+//! * [`vmm_api`]: Firecracker's API, for what changes while a machine runs.
 //! * [`network`]: the bridge, taps, rules and the resolver.
 //! * [`agent`]: HTTP over the hybrid vsock socket to the guest's init.
 //! * [`cgroup`], [`disk`], [`ports`]: one thing each.
@@ -11,12 +12,14 @@ pub mod agent;
 pub mod cgroup;
 pub mod disk;
 mod error;
+mod exchange;
 pub mod layout;
 pub mod log_frame;
 pub mod log_store;
 pub mod network;
 pub mod ports;
 pub mod process;
+pub mod vmm_api;
 pub mod vmm_config;
 
 pub use error::HostError;

@@ -45,6 +45,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its configuration.
     pub config: PathBuf,
+    /// Where it serves its API.
+    pub api: PathBuf,
     /// The machine's id.
     pub id: String,
     /// Where the guest's console goes; appended to.
@@ -81,7 +83,8 @@ pub fn start(launch: &Launch) -> Result<Process, HostError> {
     command
         .arg("--config-file")
         .arg(&launch.config)
-        .arg("--no-api")
+        .arg("--api-sock")
+        .arg(&launch.api)
         .args(["--id", &launch.id])
         .args(["--exit-record-fd", &record.as_raw_fd().to_string()])
         .env_clear()

@@ -10,6 +10,7 @@ fn launch(folder: &Path, script: &str) -> Launch {
     Launch {
         program,
         config: folder.join("m").join("abc").join("vmm.json"),
+        api: folder.join("a.sock"),
         id: "abc".into(),
         console: folder.join("console"),
         log: folder.join("log"),

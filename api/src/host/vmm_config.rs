@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// What boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,14 @@ pub struct VmmSpec {
     pub vcpus: u8,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// Firecracker's `RateLimiter` for each drive.
+    pub disk_limiter: Option<Value>,
+    /// Firecracker's `RateLimiter` for what the interface receives.
+    pub receive_limiter: Option<Value>,
+    /// Firecracker's `RateLimiter` for what the interface sends.
+    pub transmit_limiter: Option<Value>,
+    /// The network interface's id.
+    pub interface: &'static str,
     /// The tap's name.
     pub tap: String,
     /// The guest's MAC address.
@@ -81,6 +90,8 @@ struct DriveConfig<'a> {
     path_on_host: &'a PathBuf,
     is_root_device: bool,
     is_read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limiter: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +105,10 @@ struct Interface<'a> {
     iface_id: &'static str,
     guest_mac: &'a str,
     host_dev_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rx_rate_limiter: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_rate_limiter: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -131,6 +146,7 @@ impl VmmSpec {
                 // The command line names no root device: initd mounts the root itself.
                 is_root_device: false,
                 is_read_only: drive.read_only,
+                rate_limiter: self.disk_limiter.as_ref(),
             })
             .collect();
         serde_json::to_string_pretty(&Config {
@@ -138,9 +154,11 @@ impl VmmSpec {
             drives,
             machine_config: MachineConfig { vcpu_count: self.vcpus, mem_size_mib: self.memory_mib },
             network_interfaces: [Interface {
-                iface_id: "eth0",
+                iface_id: self.interface,
                 guest_mac: &self.mac,
                 host_dev_name: &self.tap,
+                rx_rate_limiter: self.receive_limiter.as_ref(),
+                tx_rate_limiter: self.transmit_limiter.as_ref(),
             }],
             vsock: Vsock { guest_cid: 3, uds_path: &self.vsock },
             entropy: Entropy {},
@@ -160,19 +178,25 @@ mod tests {
             drives: vec![Drive { id: "root".into(), path: "/r".into(), read_only: true }],
             vcpus: 2,
             memory_mib: 128,
+            disk_limiter: Some(serde_json::json!({"ops": {"size": 1, "refill_time": 1000}})),
+            receive_limiter: None,
+            transmit_limiter: None,
+            interface: "eth0",
             tap: "bh0".into(),
             mac: "02:00:00:00:00:01".into(),
             vsock: "/v".into(),
         };
-        let value: serde_json::Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
+        let value: Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
         assert_eq!(value["boot-source"]["kernel_image_path"], "/k");
         assert!(value["boot-source"].get("appliance").is_none());
         assert_eq!(value["drives"][0]["drive_id"], "root");
+        assert_eq!(value["drives"][0]["rate_limiter"]["ops"]["size"], 1);
+        assert!(value["network-interfaces"][0].get("rx_rate_limiter").is_none());
         assert_eq!(value["machine-config"]["vcpu_count"], 2);
         assert_eq!(value["network-interfaces"][0]["host_dev_name"], "bh0");
         assert_eq!(value["vsock"]["guest_cid"], 3);
         let spec = VmmSpec { boot: Boot::Appliance { disk: "/a".into() }, ..spec };
-        let value: serde_json::Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
+        let value: Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
         assert_eq!(value["boot-source"]["appliance"], "/a");
         assert!(value["boot-source"].get("kernel_image_path").is_none());
     }

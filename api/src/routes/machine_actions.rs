@@ -1,4 +1,4 @@
-//! `/api/v1/machines/NAME/start`, `stop`, `kill`, `wait`
+//! `/api/v1/machines/NAME/start`, `stop`, `kill`, `pause`, `unpause`, `wait`; `PATCH /api/v1/machines/NAME`
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Name, OptionalBody, Params};
+use super::extract::{Body, Name, OptionalBody, Params};
 use crate::service::machines::Until;
-use crate::service::model::{KillMachine, Machine, StopMachine};
+use crate::service::model::{KillMachine, Machine, StopMachine, UpdateMachine};
 
 /// Start a machine. The answer says that it is on its way; wait for or watch its phase.
 #[utoipa::path(post, path = "/api/v1/machines/{name}/start", tag = "machines", operation_id = "startMachine",
@@ -75,6 +75,57 @@ pub async fn kill(
     OptionalBody(body): OptionalBody<KillMachine>,
 ) -> Result<Json<Machine>, ApiError> {
     Ok(Json(service.kill_machine(&name, body.signal).await?))
+}
+
+/// Hold a machine: its processors stop, its memory stays, and it goes on where it was.
+#[utoipa::path(post, path = "/api/v1/machines/{name}/pause", tag = "machines", operation_id = "pauseMachine",
+    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id")),
+    responses(
+        (status = 200, description = "It is paused", body = Machine),
+        (status = 400, description = "The path cannot be understood", body = ErrorBody),
+        (status = 404, description = "There is no such machine", body = ErrorBody),
+        (status = 409, description = "It does not run, or is paused already", body = ErrorBody),
+        (status = 500, description = "The host failed", body = ErrorBody),
+    ))]
+pub async fn pause(State(service): State<Shared>, Name(name): Name) -> Result<Json<Machine>, ApiError> {
+    Ok(Json(service.pause_machine(&name).await?))
+}
+
+/// Let a machine that is paused go on.
+#[utoipa::path(post, path = "/api/v1/machines/{name}/unpause", tag = "machines", operation_id = "unpauseMachine",
+    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id")),
+    responses(
+        (status = 200, description = "It runs", body = Machine),
+        (status = 400, description = "The path cannot be understood", body = ErrorBody),
+        (status = 404, description = "There is no such machine", body = ErrorBody),
+        (status = 409, description = "It is not paused", body = ErrorBody),
+        (status = 500, description = "The host failed", body = ErrorBody),
+    ))]
+pub async fn unpause(State(service): State<Shared>, Name(name): Name) -> Result<Json<Machine>, ApiError> {
+    Ok(Json(service.unpause_machine(&name).await?))
+}
+
+/// Change a machine, whether it runs or not. What the body does not name stays.
+#[utoipa::path(patch, path = "/api/v1/machines/{name}", tag = "machines", operation_id = "updateMachine",
+    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id")),
+    request_body = UpdateMachine,
+    responses(
+        (status = 200, description = "The machine", body = Machine),
+        (status = 400, description = "Path or body cannot be understood", body = ErrorBody),
+        (status = 404, description = "There is no such machine", body = ErrorBody),
+        (status = 408, description = "The body takes too long", body = ErrorBody),
+        (status = 409, description = "Several ids start so", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON", body = ErrorBody),
+        (status = 422, description = "A field cannot be obeyed", body = ErrorBody),
+        (status = 500, description = "The host failed", body = ErrorBody),
+    ))]
+pub async fn update(
+    State(service): State<Shared>,
+    Name(name): Name,
+    Body(change): Body<UpdateMachine>,
+) -> Result<Json<Machine>, ApiError> {
+    Ok(Json(service.update_machine(&name, change).await?))
 }
 
 fn default_patience() -> u32 {

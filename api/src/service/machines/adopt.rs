@@ -8,7 +8,6 @@ use super::ending::{Ending, ending, read_record};
 use super::live::{Live, Runtime};
 use super::plan::{Found, Recorded, plan};
 use super::start;
-use crate::host::agent::Agent;
 use crate::host::network::Endpoint;
 use crate::host::process::{self, Process};
 use crate::host::{cgroup, layout};
@@ -74,7 +73,7 @@ impl Service {
     /// Takes over a machine that runs.
     async fn adopt(self: &Arc<Self>, machine: Machine, process: Process, runtime: Runtime) {
         let id = machine.metadata.id.clone();
-        let live = Arc::new(Live::new(Agent::new(&self.layout.vsock(&id))));
+        let live = Arc::new(Live::new(&self.layout, &id));
         live.set_process(Arc::new(process));
         let ports = start::published(&machine);
         lock(&self.published).insert(id.clone(), ports.clone());

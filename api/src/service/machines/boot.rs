@@ -7,7 +7,7 @@ use bulkhead_protocol::agent::{CreateContainer, Device, RootDisk, VolumeDisk};
 use bulkhead_protocol::boot::{HOSTNAME, MODE, NET};
 use bulkhead_protocol::{image::ROOT_LABEL, oci};
 
-use super::CONTAINER;
+use super::{CONTAINER, rates};
 use crate::host::layout::Layout;
 use crate::host::network::{Endpoint, Route};
 use crate::host::vmm_config::{Boot, Drive, VmmSpec};
@@ -17,6 +17,11 @@ use crate::service::model::{Image, Machine, MachineSpec};
 /// Words for a stock kernel in a machine without the hardware that it would look for.
 const KERNEL_WORDS: &str = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux \
                             i8042.nomux i8042.nopnp i8042.dumbkbd cryptomgr.notests";
+
+/// The id of the drive with the container's root.
+const ROOT: &str = "root";
+/// The id of the network interface.
+pub const INTERFACE: &str = "eth0";
 
 /// The word for images that bring their own kernel.
 const APPLIANCE: &str = "appliance";
@@ -43,7 +48,7 @@ pub fn vmm_spec(
     } else {
         (Boot::Kernel { kernel: layout.kernel(), initramfs: layout.initramfs() }, KERNEL_WORDS.to_owned())
     };
-    drives.push(Drive { id: "root".into(), path: disk, read_only: true });
+    drives.push(Drive { id: ROOT.into(), path: disk, read_only: true });
     for (number, path) in volumes.into_iter().enumerate() {
         let read_only = machine.spec.volumes.get(number).is_some_and(|volume| volume.read_only);
         drives.push(Drive { id: volume_id(number), path, read_only });
@@ -63,10 +68,20 @@ pub fn vmm_spec(
         drives,
         vcpus: machine.spec.vcpus,
         memory_mib: machine.spec.memory_mib,
+        disk_limiter: rates::disk(&machine.spec.rates),
+        receive_limiter: rates::receive(&machine.spec.rates),
+        transmit_limiter: rates::transmit(&machine.spec.rates),
+        interface: INTERFACE,
         tap: endpoint.tap.clone(),
         mac: endpoint.mac.clone(),
         vsock: layout.vsock(id),
     }
+}
+
+/// The ids of a machine's drives.
+pub fn drive_ids(machine: &Machine) -> Vec<String> {
+    let volumes = (0..machine.spec.volumes.len()).map(volume_id);
+    std::iter::once(ROOT.to_owned()).chain(volumes).collect()
 }
 
 fn volume_id(number: usize) -> String {

@@ -112,6 +112,7 @@ impl Service {
         let launch = Launch {
             program: self.layout.vmm(),
             config: path,
+            api: self.layout.vmm_api(id),
             id: id.to_owned(),
             console: self.layout.console(id),
             log: self.layout.vmm_log(id),

@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::host::agent::Agent;
+use crate::host::layout::Layout;
 use crate::host::process::{Identity, Process};
+use crate::host::vmm_api::VmmApi;
 use crate::service::lock;
 
 /// A machine that has a process, or will have one in a moment.
@@ -15,6 +17,8 @@ use crate::service::lock;
 pub struct Live {
     /// Its agent.
     pub agent: Agent,
+    /// Its VMM.
+    pub vmm: VmmApi,
     process: OnceLock<Arc<Process>>,
     /// Keeps its output, until it is all there.
     output: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -36,10 +40,11 @@ pub struct Runtime {
 }
 
 impl Live {
-    /// Without a process yet.
-    pub fn new(agent: Agent) -> Self {
+    /// Of the machine with that id, without a process yet.
+    pub fn new(layout: &Layout, id: &str) -> Self {
         Self {
-            agent,
+            agent: Agent::new(&layout.vsock(id)),
+            vmm: VmmApi::new(&layout.vmm_api(id)),
             process: OnceLock::new(),
             output: std::sync::Mutex::default(),
             cancel: watch::Sender::new(false),

@@ -5,6 +5,7 @@
 //! * `start`, `bring_up`, `supervise`: its life.
 //! * `ending`: how it ended.
 //! * `stop`: signals.
+//! * `pause`, `rates`: what changes while it runs.
 //! * `adopt`: order after a restart.
 //! * `output`: what it printed.
 
@@ -14,7 +15,9 @@ mod bring_up;
 mod ending;
 pub mod live;
 mod output;
+mod pause;
 mod plan;
+mod rates;
 mod start;
 mod stop;
 mod supervise;
@@ -93,7 +96,7 @@ impl Service {
                 let message = format!("Machine {} runs; stop it first", machine.metadata.name);
                 return Err(ServiceError::Conflict { message });
             }
-            self.end_now(&id).await?;
+            self.end_now(&machine).await;
         }
         let _turn = self.turn(&id).await;
         self.forget_machine(&id).await

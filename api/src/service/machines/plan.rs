@@ -52,8 +52,8 @@ pub fn plan(recorded: &[Recorded], found: &Found) -> Plan {
     let mut plan = Plan::default();
     for machine in recorded {
         let list = match (machine.phase, machine.alive) {
-            (Phase::Running, true) => &mut plan.adopt,
-            (Phase::Running, false) => &mut plan.end,
+            (Phase::Running | Phase::Paused, true) => &mut plan.adopt,
+            (Phase::Running | Phase::Paused, false) => &mut plan.end,
             (Phase::Creating, _) => &mut plan.fail,
             (Phase::Created | Phase::Stopped | Phase::Failed, _) => continue,
         };

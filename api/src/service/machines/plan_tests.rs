@@ -57,11 +57,12 @@ fn what_has_no_record_goes() {
 proptest! {
     #[test]
     fn nothing_of_an_adopted_machine_is_touched(
-        machines in prop::collection::vec((0..5_u8, 0..5_usize, any::<bool>()), 0..6),
+        machines in prop::collection::vec((0..5_u8, 0..6_usize, any::<bool>()), 0..6),
         there in prop::collection::vec(0..8_u8, 0..8),
     ) {
-        const PHASES: [Phase; 5] =
-            [Phase::Created, Phase::Creating, Phase::Running, Phase::Stopped, Phase::Failed];
+        const PHASES: [Phase; 6] = [
+            Phase::Created, Phase::Creating, Phase::Running, Phase::Paused, Phase::Stopped, Phase::Failed,
+        ];
         let mut recorded: Vec<Recorded> = machines.into_iter().map(|(id, phase, alive)| Recorded {
             id: id.to_string(), phase: PHASES[phase], alive,
         }).collect();

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::live::Live;
-use crate::host::agent::Agent;
 use crate::host::network::Published;
 use crate::host::ports;
 use crate::service::error::ServiceError;
@@ -37,7 +36,7 @@ impl Service {
             let message = format!("Machine {} runs already", machine.metadata.name);
             return Err(ServiceError::Conflict { message });
         }
-        let live = Arc::new(Live::new(Agent::new(&self.layout.vsock(&id))));
+        let live = Arc::new(Live::new(&self.layout, &id));
         self.reserve_ports(&id, published(&machine)).await?;
         lock(&self.live).insert(id.clone(), Arc::clone(&live));
         let machine = match self.place(&machine).await {

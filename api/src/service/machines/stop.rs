@@ -56,7 +56,8 @@ impl Service {
         let machine = self.machine(name).await?;
         let id = &machine.metadata.id;
         let Some(live) = self.live(id) else { return Ok(machine) };
-        if machine.status.phase == Phase::Running {
+        wake(&machine, &live).await;
+        if matches!(machine.status.phase, Phase::Running | Phase::Paused) {
             let image = self.records.by_id::<Image>(&machine.status.image_id).await?;
             let words = image.map(|image| image.status.config.stop_signal).unwrap_or_default();
             let signal = signal_number(&words).unwrap_or(SIGTERM);
@@ -77,6 +78,7 @@ impl Service {
             return Err(ServiceError::Conflict { message });
         };
         if signal == SIGKILL {
+            wake(&machine, &live).await;
             end(&live).await;
         } else {
             send(&live, signal, false).await.map_err(|source| ServiceError::Guest {
@@ -89,11 +91,11 @@ impl Service {
     }
 
     /// Ends a machine without asking.
-    pub(super) async fn end_now(&self, id: &str) -> Result<(), ServiceError> {
-        if let Some(live) = self.live(id) {
+    pub(super) async fn end_now(&self, machine: &Machine) {
+        if let Some(live) = self.live(&machine.metadata.id) {
+            wake(machine, &live).await;
             end(&live).await;
         }
-        Ok(())
     }
 
     /// The machine as it is now, or as it was when it has removed itself.
@@ -107,6 +109,13 @@ impl Service {
 
 async fn send(live: &Live, signal: i32, all: bool) -> Result<(), crate::host::HostError> {
     live.agent.signal(CONTAINER, &SignalRequest { signal, all }).await
+}
+
+/// Lets a machine that is paused go on, so that it can end in order. One that does not is killed.
+async fn wake(machine: &Machine, live: &Live) {
+    if machine.status.phase == Phase::Paused {
+        let _ = live.vmm.resume().await;
+    }
 }
 
 /// Ends a machine: its container if the guest obeys, so that its file systems are whole; its process if not.

@@ -1,7 +1,7 @@
 //! What a specification may say. The patterns are those of the API's description.
 
 use crate::service::error::ServiceError;
-use crate::service::model::{MachineSpec, PortSpec, VolumeSpec};
+use crate::service::model::{MAX_RATE, MachineSpec, PortSpec, Rates, VolumeSpec};
 
 /// The most ports of a machine.
 const MAX_PORTS: usize = 128;
@@ -117,6 +117,17 @@ fn words(spec: &MachineSpec) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// Rates a second.
+pub fn rates(rates: &Rates) -> Result<(), ServiceError> {
+    let fields = [
+        ("rates.disk_bytes_per_s", rates.disk_bytes_per_s),
+        ("rates.disk_requests_per_s", rates.disk_requests_per_s),
+        ("rates.network_receive_bytes_per_s", rates.network_receive_bytes_per_s),
+        ("rates.network_transmit_bytes_per_s", rates.network_transmit_bytes_per_s),
+    ];
+    fields.into_iter().try_for_each(|(field, rate)| within(field, rate.unwrap_or(0), 0, MAX_RATE))
+}
+
 /// A whole specification.
 pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     image_name("image", &spec.image)?;
@@ -152,6 +163,7 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     if spec.limits.cpus.is_some_and(|cpus| !(0.01..=32.0).contains(&cpus)) {
         return Err(invalid("limits.cpus", "the limit is not 0.01 to 32"));
     }
+    rates(&spec.rates)?;
     if spec.ports.len() > MAX_PORTS || spec.volumes.len() > MAX_VOLUMES {
         return Err(invalid(
             "ports",

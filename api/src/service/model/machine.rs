@@ -107,6 +107,9 @@ pub struct MachineSpec {
     /// Limits of the container inside the guest.
     #[serde(default)]
     pub limits: Limits,
+    /// How much the machine may read, write, receive and send a second.
+    #[serde(default)]
+    pub rates: Rates,
     /// Delete the machine when it has ended.
     #[serde(default)]
     pub auto_remove: bool,
@@ -177,6 +180,57 @@ pub struct Limits {
     pub pids: Option<u32>,
 }
 
+/// How much a machine may read, write, receive and send a second. The VMM holds it back, whatever the guest
+/// does; each drive and each direction of the network has the whole of it. 0 is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Bytes read and written a second on each drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1_099_511_627_776_u64, nullable = false)]
+    pub disk_bytes_per_s: Option<u64>,
+    /// Requests a second on each drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1_099_511_627_776_u64, nullable = false)]
+    pub disk_requests_per_s: Option<u64>,
+    /// Bytes received a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1_099_511_627_776_u64, nullable = false)]
+    pub network_receive_bytes_per_s: Option<u64>,
+    /// Bytes sent a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1_099_511_627_776_u64, nullable = false)]
+    pub network_transmit_bytes_per_s: Option<u64>,
+}
+
+/// The largest rate: a tebibyte, or as many requests, a second.
+pub const MAX_RATE: u64 = 1 << 40;
+
+impl Rates {
+    /// These rates, with those that `change` names in their places.
+    pub fn changed(self, change: Self) -> Self {
+        Self {
+            disk_bytes_per_s: change.disk_bytes_per_s.or(self.disk_bytes_per_s),
+            disk_requests_per_s: change.disk_requests_per_s.or(self.disk_requests_per_s),
+            network_receive_bytes_per_s: change
+                .network_receive_bytes_per_s
+                .or(self.network_receive_bytes_per_s),
+            network_transmit_bytes_per_s: change
+                .network_transmit_bytes_per_s
+                .or(self.network_transmit_bytes_per_s),
+        }
+    }
+}
+
+/// What to change of a machine, whether it runs or not. What is not named stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateMachine {
+    /// How much it may read, write, receive and send a second.
+    #[serde(default)]
+    pub rates: Rates,
+}
+
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -187,6 +241,8 @@ pub enum Phase {
     Creating,
     /// Its container runs.
     Running,
+    /// Its processors are held; it goes on where it was.
+    Paused,
     /// It has ended; `exit` says how.
     Stopped,
     /// It could not start; `message` says why.
@@ -196,7 +252,7 @@ pub enum Phase {
 impl Phase {
     /// A process of the host may belong to a machine in this phase.
     pub fn is_live(self) -> bool {
-        matches!(self, Self::Creating | Self::Running)
+        matches!(self, Self::Creating | Self::Running | Self::Paused)
     }
 }
 

@@ -9,8 +9,8 @@ mod volume;
 pub use event::{Event, EventSpec, EventStatus};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
 pub use machine::{
-    Exit, ExitReason, KillMachine, Limits, Machine, MachineSpec, MachineStatus, Phase, PortSpec, Protocol,
-    StopMachine, Timeline, VolumeSpec,
+    Exit, ExitReason, KillMachine, Limits, MAX_RATE, Machine, MachineSpec, MachineStatus, Phase, PortSpec,
+    Protocol, Rates, StopMachine, Timeline, UpdateMachine, VolumeSpec,
 };
 pub use metadata::{List, ListMetadata, Metadata, Resource};
 pub use volume::{CreateVolume, Volume, VolumeResourceSpec, VolumeStatus};
