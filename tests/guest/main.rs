@@ -5,6 +5,7 @@ mod appliance;
 mod bad_input;
 mod container;
 mod daemon;
+mod firecracker_api;
 mod limits;
 mod machine;
 mod network;
