@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::block::BlockDevice;
+use super::block::{BlockDevice, BlockSpec};
 use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
 use super::features::COMMON;
@@ -110,10 +110,11 @@ fn entropy() {
 
 #[test]
 fn block() {
-    for seed in [2, 0xfeed_f00d] {
+    for (seed, uring) in [(2, false), (0xfeed_f00d, false), (5, true), (0x0dd_ba11, true)] {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
-        survives(BlockDevice::new("drive", file.try_clone().unwrap(), false, true).unwrap(), seed);
+        let spec = BlockSpec { flush: true, uring, ..BlockSpec::default() };
+        survives(BlockDevice::of(&file, spec), seed);
         assert_eq!(file.metadata().unwrap().len(), 1 << 20, "the file grew");
     }
 }
