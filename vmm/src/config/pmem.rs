@@ -33,7 +33,7 @@ impl Pmem {
     }
 
     /// Takes over what has been changed.
-    pub fn update(&mut self, change: PmemChange) {
+    pub fn update(&mut self, change: &PmemChange) {
         update_limits(&mut self.rate_limiter, change.rate_limiter);
     }
 }

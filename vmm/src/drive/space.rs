@@ -13,7 +13,7 @@ use super::RawDrive;
 const BLKDISCARD: libc::Ioctl = 0x1277;
 const BLKZEROOUT: libc::Ioctl = 0x127f;
 /// Zeros that are written at once where the host knows nothing better.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl RawDrive {
     /// Tells the host that nobody needs these bytes any more; what they are afterwards is open. A host that

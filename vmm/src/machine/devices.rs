@@ -25,6 +25,7 @@ use crate::virtio::block::BlockHandle;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
 use crate::virtio::net::NetDevice;
+use crate::virtio::pmem::PmemHandle;
 use crate::virtio::rng::RngDevice;
 use crate::virtio::vsock::VsockDevice;
 use crate::virtio::worker_loop::WorkerLoopHandle;
@@ -38,6 +39,8 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub struct Handles {
     /// Drives.
     pub drives: BTreeMap<String, BlockHandle>,
+    /// Files as memory.
+    pub pmem: BTreeMap<String, PmemHandle>,
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
@@ -51,6 +54,10 @@ pub(super) fn open(
     for drive in storage::drives(spec) {
         let device = storage::open_drive(&drive, metrics)?;
         handles.drives.insert(drive.drive_id, device.handle());
+        devices.push(Box::new(device));
+    }
+    for device in storage::open_pmem(spec, metrics)? {
+        handles.pmem.insert(device.id().to_owned(), device.handle());
         devices.push(Box::new(device));
     }
     for interface in &spec.network_interfaces {

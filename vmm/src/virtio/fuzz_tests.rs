@@ -1,6 +1,7 @@
 //! Guests that write anything anywhere, on every device: the loop lives, and a reset brings the device back.
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
@@ -10,8 +11,12 @@ use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
 use super::features::COMMON;
 use super::net::NetDevice;
+use super::pmem::{PmemDevice, PmemRegion};
 use super::rng::RngDevice;
 use super::vsock::VsockDevice;
+use crate::config::RateLimiter;
+use crate::drive::RawDrive;
+use crate::memory::FileMapping;
 use crate::net::Tap;
 
 /// How long each device is tormented.
@@ -117,6 +122,16 @@ fn block() {
         survives(BlockDevice::of(&file, spec), seed);
         assert_eq!(file.metadata().unwrap().len(), 1 << 20, "the file grew");
     }
+}
+
+#[test]
+fn pmem() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    let raw = RawDrive::from_file(file).unwrap();
+    let mapping = FileMapping::new(raw.file(), raw.size(), false).unwrap();
+    let region = PmemRegion { address: 1 << 32, mapping: Arc::new(mapping) };
+    survives(PmemDevice::new("pmem", region, raw, &RateLimiter::default(), Arc::default()).unwrap(), 6);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::disk::{Disk, SERIAL_SIZE};
 use super::flights::Flights;
 use super::handle::BlockHandle;
 use super::request::{DISCARD_EXTENTS_MAX, DISCARD_SECTORS_MAX, ZEROES_EXTENTS_MAX, ZEROES_SECTORS_MAX};
-use super::shared::{CONFIG_SIZE, Configuration, Shared, State};
+use super::state::{CONFIG_SIZE, Configuration, Shared, State};
 use super::uring::Uring;
 use super::worker::BlockWorker;
 use crate::config::RateLimiter;

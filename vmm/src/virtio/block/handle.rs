@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::shared::Shared;
+use super::state::Shared;
 use crate::config::RateLimiter;
 use crate::drive::RawDrive;
 

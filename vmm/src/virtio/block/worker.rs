@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::flights::Flights;
 use super::request::{Answer, Kind, Operation, Refusal, data_length};
-use super::shared::{Shared, State};
+use super::state::{Shared, State};
 use crate::metrics::BlockMetrics;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
