@@ -20,9 +20,6 @@ const MAX_PART: u64 = 512 << 20;
 /// What is wrong with an appliance.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplianceError {
-    /// It does not open.
-    #[error("it does not open")]
-    Open(#[source] io::Error),
     /// It is something else than a file or a disk.
     #[error(transparent)]
     Drive(#[from] crate::drive::DriveError),
@@ -61,14 +58,14 @@ pub struct Parts {
 
 /// Opens and checks the appliance at `path`.
 pub fn open(path: &Path) -> Result<Parts, ApplianceError> {
-    let disk = crate::drive::open_raw(path, true)?;
-    let size = io::Seek::seek(&mut &disk, io::SeekFrom::End(0)).map_err(ApplianceError::Open)?;
-    let partitions = gpt::read(&disk, size)?;
-    let manifest = read_manifest(&disk, find(&partitions, MANIFEST_LABEL)?)?;
+    let drive = crate::drive::RawDrive::open(path, true)?;
+    let disk = drive.file();
+    let partitions = gpt::read(disk, drive.size())?;
+    let manifest = read_manifest(disk, find(&partitions, MANIFEST_LABEL)?)?;
     check_manifest(&manifest)?;
     Ok(Parts {
-        kernel: read_part(&disk, &manifest, "kernel", find(&partitions, KERNEL_LABEL)?)?,
-        initramfs: read_part(&disk, &manifest, "initramfs", find(&partitions, INITRAMFS_LABEL)?)?,
+        kernel: read_part(disk, &manifest, "kernel", find(&partitions, KERNEL_LABEL)?)?,
+        initramfs: read_part(disk, &manifest, "initramfs", find(&partitions, INITRAMFS_LABEL)?)?,
         boot_args: manifest.boot_args,
     })
 }

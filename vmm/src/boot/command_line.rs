@@ -18,11 +18,11 @@ pub enum CommandLineError {
     Character(usize),
 }
 
-/// The drive that the root file system is on, where the configuration names one (`is_root_device`).
+/// What the root file system is on, where the configuration names it (`is_root_device`, `root_device`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootDrive {
-    /// The partition to boot from, instead of the whole drive.
-    pub partuuid: Option<String>,
+pub struct Root {
+    /// As Linux's `root=` takes it.
+    pub device: String,
     /// Mount it read-only.
     pub read_only: bool,
 }
@@ -32,7 +32,7 @@ const NO_PCI: &str = "pci=off";
 
 /// Puts the command line together: what was asked (or the default), then as Firecracker does [`NO_PCI`]
 /// (where nothing is said of PCI) and the root drive, before a ` -- ` that hands the rest to init.
-pub fn build(asked: Option<&str>, root: Option<&RootDrive>) -> Result<String, CommandLineError> {
+pub fn build(asked: Option<&str>, root: Option<&Root>) -> Result<String, CommandLineError> {
     let asked = asked.unwrap_or(DEFAULT).trim();
     let (kernel, init) = match asked.split_once(" -- ") {
         Some((kernel, init)) => (kernel.trim_end(), Some(init)),
@@ -44,10 +44,7 @@ pub fn build(asked: Option<&str>, root: Option<&RootDrive>) -> Result<String, Co
         line.push_str(NO_PCI);
     }
     if let Some(root) = root {
-        let device = match &root.partuuid {
-            Some(uuid) => format!("PARTUUID={uuid}"),
-            None => "/dev/vda".to_owned(),
-        };
+        let device = &root.device;
         let mode = if root.read_only { "ro" } else { "rw" };
         line.push_str(&format!(" root={device} {mode}"));
     }
@@ -82,10 +79,10 @@ mod tests {
 
     #[test]
     fn a_root_drive_is_named_before_the_words_for_init() {
-        let root = RootDrive { partuuid: None, read_only: true };
+        let root = Root { device: "/dev/pmem0".into(), read_only: true };
         let line = build(Some("quiet -- a b"), Some(&root)).unwrap();
-        assert_eq!(line, "quiet pci=off root=/dev/vda ro -- a b");
-        let root = RootDrive { partuuid: Some("0eaa91a0-01".into()), read_only: false };
+        assert_eq!(line, "quiet pci=off root=/dev/pmem0 ro -- a b");
+        let root = Root { device: "PARTUUID=0eaa91a0-01".into(), read_only: false };
         let line = build(Some("quiet"), Some(&root)).unwrap();
         assert_eq!(line, "quiet pci=off root=PARTUUID=0eaa91a0-01 rw");
     }

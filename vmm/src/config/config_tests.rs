@@ -55,7 +55,6 @@ fn an_unknown_field_is_named_at_every_depth() {
 fn what_is_not_supported_yet_is_refused_by_name() {
     let cases = [
         ("/balloon", json!({"amount_mib": 1}), "balloon"),
-        ("/drives/0/rate_limiter", json!({}), "rate_limiter"),
         ("/drives/0/socket", json!("/x"), "socket"),
         ("/network-interfaces/0/mtu", json!(9000), "mtu"),
         ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
@@ -82,6 +81,8 @@ fn values_are_checked() {
         ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
         ("/drives/0/drive_id", json!("../x"), "id has 1 to 64"),
         ("/drives/0/partuuid", json!("x y"), "partuuid"),
+        ("/drives/0/partuuid", json!("0eaa91a0-01/PARTNROFF=x"), "partuuid"),
+        ("/drives/0/rate_limiter", json!({"bandwidth": {"size": -1}}), "u64"),
         ("/drives/0/path_on_host", json!(null), "path_on_host is missing"),
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00"), "not a MAC address"),
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00:+2"), "not a MAC address"),
@@ -141,4 +142,39 @@ fn a_mac_made_from_an_id_is_local_and_stable() {
     let interface = &parse(&value).unwrap().network_interfaces[0];
     assert_eq!(interface.mac()[0] & 3, 2);
     assert_eq!(interface.mac(), interface.clone().mac());
+}
+
+#[test]
+fn drives_and_pmem_share_one_root_and_have_ids_of_their_own() {
+    let mut value = whole();
+    let pmem = json!({"id": "root", "path_on_host": "/p", "root_device": true,
+                      "rate_limiter": {"ops": {"size": 1, "refill_time": 2}}});
+    value["pmem"] = json!([pmem]);
+    assert_eq!(parse(&value).unwrap_err(), "Invalid pmem root: there is another root device");
+    value["drives"][0]["is_root_device"] = json!(false);
+    value["drives"][0]["io_engine"] = json!(null);
+    value["drives"][0]["partuuid"] = json!("0eaa91a0-01/PARTNROFF=-1");
+    let spec = parse(&value).unwrap();
+    assert_eq!((spec.pmem[0].read_only, spec.drives[0].io_engine), (false, IoEngine::Sync));
+    value["pmem"].as_array_mut().unwrap().push(pmem);
+    assert!(parse(&value).unwrap_err().contains("another one with this id"));
+    value["pmem"][1]["id"] = json!("a b");
+    assert!(parse(&value).unwrap_err().contains("an id has 1 to 64"));
+}
+
+#[test]
+fn changes_leave_what_they_do_not_name() {
+    let mut spec = parse(&whole()).unwrap();
+    let change = |value: Value| serde_json::from_value::<DriveChange>(value).unwrap();
+    let drive = spec.drive_mut("root").unwrap();
+    drive.update(change(json!({"drive_id": "root", "rate_limiter": {"ops": {"size": 1, "refill_time": 2}}})));
+    drive.update(change(json!({"drive_id": "root", "path_on_host": "/e",
+                               "rate_limiter": {"bandwidth": {"size": 3, "refill_time": 4}}})));
+    drive.update(change(json!({"drive_id": "root"})));
+    let told = serde_json::to_value(&spec).unwrap();
+    assert_eq!(told["drives"][0]["path_on_host"], "/e");
+    assert_eq!(told["drives"][0]["rate_limiter"]["ops"]["size"], 1);
+    assert_eq!(told["drives"][0]["rate_limiter"]["bandwidth"]["size"], 3);
+    assert_eq!(spec.drive_mut("x").unwrap_err().to_string(), "Invalid drive x: there is no such drive");
+    assert_eq!(spec.pmem_mut("x").unwrap_err().to_string(), "Invalid pmem x: there is no such device");
 }

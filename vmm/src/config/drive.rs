@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{ConfigError, NotYet, check_id, not_yet};
+use super::{ConfigError, NotYet, RateLimiter, check_id, not_yet};
 
 /// What a guest's flush means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,13 +16,13 @@ pub enum CacheType {
     Writeback,
 }
 
-/// How requests reach the host. Both words are taken; it is this VMM's own affair.
+/// How requests reach the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IoEngine {
-    /// Firecracker: a system call a request.
+    /// A system call a request, one after the other.
     #[default]
     Sync,
-    /// Firecracker: `io_uring`.
+    /// `io_uring`: many at a time, where the host allows it.
     Async,
 }
 
@@ -47,10 +47,11 @@ pub struct Drive {
     #[serde(default)]
     pub cache_type: CacheType,
     /// How requests reach the host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub io_engine: IoEngine,
-    #[serde(default, skip_serializing)]
-    rate_limiter: Option<NotYet>,
+    /// How much it may do in which time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limiter: Option<RateLimiter>,
     #[serde(default, skip_serializing)]
     socket: Option<NotYet>,
 }
@@ -74,16 +75,58 @@ impl Drive {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_id("drive", &self.drive_id)?;
         let field = |name: &str| format!("drives.{name} (drive {})", self.drive_id);
-        not_yet::refuse(&field("rate_limiter"), self.rate_limiter.as_ref())?;
         not_yet::refuse(&field("socket"), self.socket.as_ref())?;
         let section = || format!("drive {}", self.drive_id);
         if self.path_on_host.is_none() {
             return Err(ConfigError::invalid(section(), "path_on_host is missing"));
         }
-        let fine = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-        if self.partuuid.as_ref().is_some_and(|uuid| uuid.len() > 36 || !uuid.bytes().all(fine)) {
+        if self.partuuid.as_ref().is_some_and(|uuid| !is_partition(uuid)) {
             return Err(ConfigError::invalid(section(), "partuuid is not a partition's id"));
         }
         Ok(())
     }
+
+    /// Takes over what has been changed.
+    pub fn update(&mut self, change: DriveChange) {
+        self.path_on_host = change.path_on_host.or(self.path_on_host.take());
+        update_limits(&mut self.rate_limiter, change.rate_limiter);
+    }
+}
+
+/// What may be changed of a drive while the guest runs (Firecracker's `PartialDrive`). What is not named
+/// stays.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriveChange {
+    /// Which drive.
+    pub drive_id: String,
+    /// Another file or block device.
+    #[serde(default)]
+    pub path_on_host: Option<PathBuf>,
+    /// Other limits.
+    #[serde(default)]
+    pub rate_limiter: Option<RateLimiter>,
+}
+
+/// Takes over the buckets of a change.
+pub(super) fn update_limits(limits: &mut Option<RateLimiter>, change: Option<RateLimiter>) {
+    if let Some(change) = change {
+        limits.get_or_insert_default().update(&change);
+    }
+}
+
+/// A UUID, or the shorter id of an MBR's partition; Linux counts on from it with `/PARTNROFF=N`.
+fn is_partition(text: &str) -> bool {
+    let (uuid, offset) = text.split_once("/PARTNROFF=").unwrap_or((text, "0"));
+    let fine = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let number = offset.strip_prefix('-').unwrap_or(offset);
+    (1..=36).contains(&uuid.len())
+        && uuid.bytes().all(fine)
+        && (1..=3).contains(&number.len())
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Takes `null` for the default, as Firecracker does.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }

@@ -10,6 +10,7 @@ mod machine;
 mod network;
 mod not_yet;
 mod observation;
+mod pmem;
 mod vsock;
 
 use std::fs::File;
@@ -19,12 +20,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::boot_source::BootSource;
-pub use self::drive::{CacheType, Drive};
+pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
 pub use self::machine::MachineConfig;
 pub use self::network::NetworkInterface;
 pub use self::not_yet::NotYet;
 pub use self::observation::{Logger, Metrics};
+pub use self::pmem::{Pmem, PmemChange};
 pub use self::vsock::{Entropy, Vsock};
 
 /// The largest configuration file that is read, in bytes.
@@ -77,6 +79,9 @@ pub struct MachineSpec {
     /// Network devices.
     #[serde(default)]
     pub network_interfaces: Vec<NetworkInterface>,
+    /// Files as memory.
+    #[serde(default)]
+    pub pmem: Vec<Pmem>,
     /// The socket device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<Vsock>,
@@ -97,8 +102,6 @@ pub struct MachineSpec {
     memory_hotplug: Option<NotYet>,
     #[serde(default, skip_serializing)]
     mmds_config: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    pmem: Option<NotYet>,
     #[serde(default, skip_serializing)]
     serial: Option<NotYet>,
 }
@@ -126,7 +129,6 @@ impl MachineSpec {
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
             ("mmds-config", &self.mmds_config),
-            ("pmem", &self.pmem),
             ("serial", &self.serial),
         ];
         not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
@@ -140,6 +142,10 @@ impl MachineSpec {
         for drive in &self.drives {
             unique("drive", &drive.drive_id, checked.drives.iter().map(|other| &other.drive_id))?;
             checked.set_drive(drive.clone())?;
+        }
+        for pmem in &self.pmem {
+            unique("pmem", &pmem.id, checked.pmem.iter().map(|other| &other.id))?;
+            checked.set_pmem(pmem.clone())?;
         }
         for interface in &self.network_interfaces {
             let ids = checked.network_interfaces.iter().map(|other| &other.iface_id);
@@ -183,13 +189,39 @@ impl MachineSpec {
     /// Takes a drive, in the place of the one with its id.
     pub fn set_drive(&mut self, drive: Drive) -> Result<(), ConfigError> {
         drive.check()?;
-        let others = || self.drives.iter().filter(|other| other.drive_id != drive.drive_id);
-        if drive.is_root_device && others().any(|other| other.is_root_device) {
+        let mut others = self.drives.iter().filter(|other| other.drive_id != drive.drive_id);
+        let taken = others.any(|other| other.is_root_device) || self.pmem.iter().any(|pmem| pmem.root_device);
+        if drive.is_root_device && taken {
             let section = format!("drive {}", drive.drive_id);
             return Err(ConfigError::invalid(section, "there is another root device"));
         }
         replace(&mut self.drives, drive, |drive| &drive.drive_id);
         Ok(())
+    }
+
+    /// Takes a file as memory, in the place of the one with its id.
+    pub fn set_pmem(&mut self, pmem: Pmem) -> Result<(), ConfigError> {
+        pmem.check()?;
+        let mut others = self.pmem.iter().filter(|other| other.id != pmem.id);
+        let taken =
+            others.any(|other| other.root_device) || self.drives.iter().any(|drive| drive.is_root_device);
+        if pmem.root_device && taken {
+            return Err(ConfigError::invalid(format!("pmem {}", pmem.id), "there is another root device"));
+        }
+        replace(&mut self.pmem, pmem, |pmem| &pmem.id);
+        Ok(())
+    }
+
+    /// The drive by the name of `id`.
+    pub fn drive_mut(&mut self, id: &str) -> Result<&mut Drive, ConfigError> {
+        let drive = self.drives.iter_mut().find(|drive| drive.drive_id == id);
+        drive.ok_or_else(|| ConfigError::invalid(format!("drive {id}"), "there is no such drive"))
+    }
+
+    /// The file as memory by the name of `id`.
+    pub fn pmem_mut(&mut self, id: &str) -> Result<&mut Pmem, ConfigError> {
+        let pmem = self.pmem.iter_mut().find(|pmem| pmem.id == id);
+        pmem.ok_or_else(|| ConfigError::invalid(format!("pmem {id}"), "there is no such device"))
     }
 
     /// Takes a network interface, in the place of the one with its id.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::space::make_blocking;
+
 /// Why a drive cannot be opened.
 #[derive(Debug, Error)]
 pub enum DriveError {
@@ -38,22 +40,62 @@ pub enum DriveError {
     },
 }
 
-/// Opens `path` as a raw drive: a regular file or a block device of known size. Never waits for a pipe's
-/// other end and never makes a terminal ours.
-pub fn open_raw(path: &Path, read_only: bool) -> Result<File, DriveError> {
-    let failed = |source| DriveError::Open { path: path.to_owned(), source };
-    // Opening a directory for writing fails with less to say; so the kind comes first, and again from the
-    // descriptor, which nobody can swap.
-    check_kind(path, &std::fs::metadata(path).map_err(failed)?)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(!read_only)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(failed)?;
-    check_kind(path, &file.metadata().map_err(failed)?)?;
-    (&file).seek(SeekFrom::End(0)).map_err(|source| DriveError::Size { path: path.to_owned(), source })?;
-    Ok(file)
+/// A file whose bytes are a drive's sectors: a regular file or a host's block device.
+#[derive(Debug)]
+pub struct RawDrive {
+    file: File,
+    size: u64,
+    block_device: bool,
+}
+
+impl RawDrive {
+    /// Opens `path`, which must be a regular file or a block device. Never waits for a pipe's other end and
+    /// never makes a terminal ours.
+    pub fn open(path: &Path, read_only: bool) -> Result<RawDrive, DriveError> {
+        let failed = |source| DriveError::Open { path: path.to_owned(), source };
+        // Opening a directory for writing fails with less to say; so the kind comes first, and again from
+        // the descriptor, which nobody can swap.
+        check_kind(path, &std::fs::metadata(path).map_err(failed)?)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
+            .open(path)
+            .map_err(failed)?;
+        check_kind(path, &file.metadata().map_err(failed)?)?;
+        // The flag was there for pipes only; io_uring would take it for a wish not to wait for the disk.
+        make_blocking(&file).map_err(failed)?;
+        RawDrive::from_file(file).map_err(|source| DriveError::Size { path: path.to_owned(), source })
+    }
+
+    /// The same of a file that is open already.
+    pub fn from_file(mut file: File) -> io::Result<RawDrive> {
+        let block_device = file.metadata()?.file_type().is_block_device();
+        // A block device's metadata say nothing of its size; its end does.
+        let size = file.seek(SeekFrom::End(0))?;
+        Ok(RawDrive { file, size, block_device })
+    }
+
+    /// Something that is no file, to be read as if it were one without end.
+    #[cfg(test)]
+    pub fn endless(file: File) -> RawDrive {
+        RawDrive { file, size: 1 << 30, block_device: false }
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its size in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it is a host's block device.
+    pub fn is_block_device(&self) -> bool {
+        self.block_device
+    }
 }
 
 fn check_kind(path: &Path, metadata: &std::fs::Metadata) -> Result<(), DriveError> {
@@ -79,8 +121,8 @@ mod tests {
     #[test]
     fn regular_file_opens() {
         let file = vmm_sys_util::tempfile::TempFile::new().unwrap();
-        open_raw(file.as_path(), false).unwrap();
-        open_raw(file.as_path(), true).unwrap();
+        RawDrive::open(file.as_path(), false).unwrap();
+        RawDrive::open(file.as_path(), true).unwrap();
     }
 
     #[test]
@@ -88,7 +130,7 @@ mod tests {
         let folder = vmm_sys_util::tempdir::TempDir::new().unwrap();
         let pipe = folder.as_path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let message = |path: &Path| open_raw(path, true).unwrap_err().to_string();
+        let message = |path: &Path| RawDrive::open(path, true).unwrap_err().to_string();
         assert!(message(folder.as_path()).contains("is a directory"));
         assert!(message(&pipe).contains("is a pipe"));
         assert!(message(Path::new("/dev/null")).contains("is a character device"));
@@ -100,6 +142,6 @@ mod tests {
         let folder = vmm_sys_util::tempdir::TempDir::new().unwrap();
         let link = folder.as_path().join("link");
         std::os::unix::fs::symlink("/nowhere", &link).unwrap();
-        assert!(matches!(open_raw(&link, true), Err(DriveError::Open { .. })));
+        assert!(matches!(RawDrive::open(&link, true), Err(DriveError::Open { .. })));
     }
 }

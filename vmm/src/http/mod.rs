@@ -17,6 +17,7 @@ mod logger;
 mod machine_config;
 mod metrics;
 mod network_interfaces;
+mod pmem;
 mod version;
 mod vm_config;
 mod vsock;

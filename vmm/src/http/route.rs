@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
     actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, network_interfaces,
-    version, vm_config, vsock,
+    pmem, version, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -20,6 +20,9 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PATCH, "/machine-config", machine_config::patch),
     (Method::PUT, "/boot-source", boot_source::put),
     (Method::PUT, "/drives/*", drives::put),
+    (Method::PATCH, "/drives/*", drives::patch),
+    (Method::PUT, "/pmem/*", pmem::put),
+    (Method::PATCH, "/pmem/*", pmem::patch),
     (Method::PUT, "/network-interfaces/*", network_interfaces::put),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
@@ -29,9 +32,9 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 7] = ["balloon", "cpu-config", "hotplug", "mmds", "pmem", "serial", "snapshot"];
+const NOT_YET: [&str; 6] = ["balloon", "cpu-config", "hotplug", "mmds", "serial", "snapshot"];
 /// What Firecracker changes after the start and this VMM does not yet.
-const NOT_YET_PATCHED: [&str; 3] = ["drives", "network-interfaces", "vm"];
+const NOT_YET_PATCHED: [&str; 2] = ["network-interfaces", "vm"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {

@@ -1,13 +1,15 @@
 //! One virtual machine.
 #![allow(unsafe_code, reason = "tells KVM which host memory is the guest's")]
 
-use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::{IoEventAddress, VmFd};
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, IoEventAddress, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{KvmError, Vcpu};
-use crate::memory::GuestMemory;
+use crate::memory::{FileMapping, GuestMemory};
 
 /// Three pages that KVM on Intel uses for itself, below the BIOS area and above the I/O APIC: where
 /// nothing of ours is.
@@ -18,6 +20,10 @@ pub struct Vm {
     fd: VmFd,
     /// KVM reads and writes this memory for as long as `fd` lives.
     memory: Option<GuestMemory>,
+    /// The same for these.
+    files: Vec<Arc<FileMapping>>,
+    /// The number of the next memory slot.
+    next_slot: u32,
 }
 
 impl Vm {
@@ -29,7 +35,7 @@ impl Vm {
             }
         };
         fd.set_tss_address(TSS_ADDRESS).map_err(|source| KvmError::Vm("set the TSS address", source))?;
-        Ok(Self { fd, memory: None })
+        Ok(Self { fd, memory: None, files: Vec::new(), next_slot: 0 })
     }
 
     /// Gives the machine its memory, one slot a region. Can be done once.
@@ -38,9 +44,9 @@ impl Vm {
         if self.memory.is_some() {
             return Err(refused(kvm_ioctls::Error::new(libc::EEXIST)));
         }
-        for (slot, region) in (0u32..).zip(memory.iter()) {
+        for region in memory.iter() {
             let slot = kvm_userspace_memory_region {
-                slot,
+                slot: self.next_slot,
                 flags: 0,
                 guest_phys_addr: region.start_addr().0,
                 memory_size: region.len(),
@@ -49,8 +55,31 @@ impl Vm {
             // SAFETY: The region is mapped for as long as it lives, and `self.memory` keeps it alive for
             // as long as the machine; regions of one GuestMemory do not overlap.
             unsafe { self.fd.set_user_memory_region(slot) }.map_err(refused)?;
+            self.next_slot += 1;
         }
         self.memory = Some(memory.clone());
+        Ok(())
+    }
+
+    /// Gives the machine a file as memory at `address`. What is read-only cannot be written by the guest: such
+    /// an access leaves it, and goes nowhere.
+    pub fn add_file(&mut self, address: u64, file: &Arc<FileMapping>) -> Result<(), KvmError> {
+        if file.read_only() && !self.fd.check_extension(Cap::ReadonlyMem) {
+            return Err(KvmError::Capability("read-only memory"));
+        }
+        let region = kvm_userspace_memory_region {
+            slot: self.next_slot,
+            flags: if file.read_only() { KVM_MEM_READONLY } else { 0 },
+            guest_phys_addr: address,
+            memory_size: file.length(),
+            userspace_addr: file.host_address(),
+        };
+        // SAFETY: The mapping lives as long as `file`, which `self.files` keeps for as long as the machine;
+        // KVM refuses what overlaps with other memory of the guest's.
+        unsafe { self.fd.set_user_memory_region(region) }
+            .map_err(|source| KvmError::Vm("take a file as the guest's memory", source))?;
+        self.next_slot += 1;
+        self.files.push(Arc::clone(file));
         Ok(())
     }
 

@@ -44,6 +44,9 @@ pub enum BuildError {
     /// A device does not open.
     #[error("Cannot make device {0}")]
     Device(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Files as memory are larger than the guest's address space.
+    #[error("The files of pmem do not fit into the machine's address space")]
+    PmemSpace,
     /// More devices than interrupt lines.
     #[error("The machine has {lines} interrupt lines for devices, and {asked} devices were asked for")]
     TooManyDevices {
@@ -102,6 +105,9 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let mut vm = kvm.create_vm()?;
     let memory = memory::map(spec.machine_config.mem_size_mib << 20)?;
     vm.set_memory(&memory)?;
+    for region in handles.pmem.values().map(|handle| &handle.region) {
+        vm.add_file(region.address, &region.mapping)?;
+    }
     vm.create_irqchip()?;
 
     let mut buses = Buses::new(host.metrics.group("vcpu"));

@@ -20,6 +20,12 @@ pub enum ControlError {
     /// The machine does not start.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A device cannot be what it shall be now.
+    #[error("Cannot change device {0}")]
+    Device(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The machine that runs has no such device.
+    #[error("The machine has no device {0}")]
+    NoDevice(String),
     /// The figures cannot be written.
     #[error("Cannot write metrics")]
     Metrics(#[source] std::io::Error),

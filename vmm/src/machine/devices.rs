@@ -1,14 +1,16 @@
 //! A machine's devices: what the configuration names, on the buses and with their interrupt lines.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bulkhead_protocol::exit;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::builder::BuildError;
+use super::storage;
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
-use crate::config::{CacheType, Drive, MachineSpec};
+use crate::config::MachineSpec;
 use crate::kvm::Vm;
 use crate::legacy::console::Console;
 use crate::legacy::exit_device::ExitDevice;
@@ -19,10 +21,11 @@ use crate::memory::{GuestMemory, layout};
 use crate::metrics::Registry;
 use crate::net::Tap;
 use crate::vcpu::Buses;
-use crate::virtio::block::BlockDevice;
+use crate::virtio::block::BlockHandle;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
 use crate::virtio::net::NetDevice;
+use crate::virtio::pmem::PmemHandle;
 use crate::virtio::rng::RngDevice;
 use crate::virtio::vsock::VsockDevice;
 use crate::virtio::worker_loop::WorkerLoopHandle;
@@ -30,13 +33,15 @@ use crate::virtio::worker_loop::WorkerLoopHandle;
 /// Why a device does not open: each kind has errors of its own.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// The drive that an appliance's own disk is, unless the configuration names that disk itself.
-const APPLIANCE_DRIVE: &str = "appliance";
-
 /// How the devices of a machine that runs are reached: each kind that can be changed then gives out a handle
 /// here, by the id of its configuration.
 #[derive(Default)]
-pub struct Handles {}
+pub struct Handles {
+    /// Drives.
+    pub drives: BTreeMap<String, BlockHandle>,
+    /// Files as memory.
+    pub pmem: BTreeMap<String, PmemHandle>,
+}
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
 /// `metrics`.
@@ -45,8 +50,15 @@ pub(super) fn open(
     metrics: &Registry,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
-    for drive in drives(spec) {
-        devices.push(Box::new(open_drive(&drive)?));
+    let mut handles = Handles::default();
+    for drive in storage::drives(spec) {
+        let device = storage::open_drive(&drive, metrics)?;
+        handles.drives.insert(drive.drive_id, device.handle());
+        devices.push(Box::new(device));
+    }
+    for device in storage::open_pmem(spec, metrics)? {
+        handles.pmem.insert(device.id().to_owned(), device.handle());
+        devices.push(Box::new(device));
     }
     for interface in &spec.network_interfaces {
         let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
@@ -67,30 +79,7 @@ pub(super) fn open(
     if devices.len() > lines {
         return Err(BuildError::TooManyDevices { asked: devices.len(), lines });
     }
-    Ok((devices, Handles::default()))
-}
-
-/// The drives in the guest's order: the root device first, then as configured.
-fn drives(spec: &MachineSpec) -> Vec<Drive> {
-    let mut drives = spec.drives.clone();
-    drives.sort_by_key(|drive| !drive.is_root_device);
-    let appliance = spec.boot_source.as_ref().and_then(|source| source.appliance.as_ref());
-    if let Some(path) = appliance
-        && !drives.iter().any(|drive| drive.path_on_host.as_ref() == Some(path))
-    {
-        drives.push(Drive::read_only(APPLIANCE_DRIVE, path.clone()));
-    }
-    drives
-}
-
-fn open_drive(drive: &Drive) -> Result<BlockDevice, BuildError> {
-    let refused =
-        |error: Box<dyn std::error::Error + Send + Sync>| BuildError::Device(drive.drive_id.clone(), error);
-    let path = drive.path_on_host.clone().unwrap_or_default();
-    let read_only = drive.is_read_only.unwrap_or(false);
-    let file = crate::drive::open_raw(&path, read_only).map_err(|error| refused(error.into()))?;
-    let flush = drive.cache_type == CacheType::Writeback;
-    BlockDevice::new(&drive.drive_id, file, read_only, flush).map_err(|error| refused(error.into()))
+    Ok((devices, handles))
 }
 
 /// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.

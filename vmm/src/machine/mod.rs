@@ -6,6 +6,7 @@ mod controller;
 mod devices;
 mod lifecycle;
 mod payload;
+mod storage;
 
 pub use self::builder::{Host, Remains};
 pub use self::controller::{ControlError, Controller};

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use vm_memory::ReadVolatile;
 
+use super::storage;
 use crate::arch::x86_64::registers::Entry;
 use crate::boot::acpi::{self, VirtioWindow};
 use crate::boot::appliance::{self, ApplianceError};
-use crate::boot::command_line::{self, RootDrive};
+use crate::boot::command_line;
 use crate::boot::{self, BootError, LoadedKernel};
 use crate::config::{BootSource, MachineSpec};
 use crate::memory::GuestMemory;
@@ -88,11 +89,7 @@ fn finish(
         None => None,
     };
     let asked = spec.boot_source.as_ref().and_then(|source| source.boot_args.as_deref());
-    let root = spec.drives.iter().find(|drive| drive.is_root_device).map(|drive| RootDrive {
-        partuuid: drive.partuuid.clone(),
-        read_only: drive.is_read_only.unwrap_or(false),
-    });
-    let line = command_line::build(asked.or(appliance_args), root.as_ref())?;
+    let line = command_line::build(asked.or(appliance_args), storage::root(spec).as_ref())?;
     let config = &spec.machine_config;
     let rsdp = acpi::write(memory, config.vcpu_count, windows)?;
     boot::write_reset_vector(memory)?;

@@ -14,6 +14,9 @@ pub const MIB: u64 = 1 << 20;
 /// A gibibyte.
 pub const GIB: u64 = 1 << 30;
 
+/// The end of the guest's physical addresses: every processor that runs guests has 40 bits of them or nearly so.
+const ADDRESS_END: u64 = 1 << 40;
+
 /// The hole without RAM. Everything that is not memory lies in it.
 pub const GAP: Range<u64> = 3 * GIB..4 * GIB;
 
@@ -56,6 +59,13 @@ pub fn ram(size: u64) -> [Range<u64>; 2] {
     [0..low, GAP.end..GAP.end + (size - low)]
 }
 
+/// Where files as memory may be: above all RAM, from a gibibyte's boundary on so that Linux keeps no section of
+/// its memory map for both; up to where 40 bits of address end.
+pub fn above_ram(size: u64) -> Range<u64> {
+    let [low, high] = ram(size);
+    low.end.max(high.end).next_multiple_of(GIB)..ADDRESS_END
+}
+
 /// What a memory map calls a range (the same numbers in E820 and in PVH's table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RangeKind {
@@ -96,6 +106,15 @@ mod tests {
         assert_eq!(low, 0..3 * GIB);
         assert_eq!(high, 4 * GIB..6 * GIB);
         assert_eq!(memory_map(5 * GIB).last(), Some(&(4 * GIB..6 * GIB, RangeKind::Ram)));
+    }
+
+    #[test]
+    fn files_as_memory_start_above_the_gap_and_above_ram() {
+        assert_eq!(above_ram(128 * MIB).start, 4 * GIB);
+        assert_eq!(above_ram(3 * GIB).start, 4 * GIB);
+        assert_eq!(above_ram(3 * GIB + MIB).start, 5 * GIB);
+        assert_eq!(above_ram(5 * GIB).start, 6 * GIB);
+        assert!(above_ram(1020 * GIB).start >= 1021 * GIB);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! group by its name. A report tells what happened since the last one, as Firecracker's `SharedIncMetric`
 //! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
 
+mod block;
 mod entropy;
+mod pmem;
 mod vcpu;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use self::block::BlockMetrics;
 pub use self::entropy::EntropyMetrics;
+pub use self::pmem::PmemMetrics;
 pub use self::vcpu::VcpuMetrics;
 
 /// Counts events.
@@ -137,7 +141,12 @@ fn add(sum: &mut Value, figures: &Value) {
     match (sum, figures) {
         (Value::Object(sum), Value::Object(figures)) => {
             for (name, figure) in figures {
-                add(sum.entry(name).or_insert(Value::Null), figure);
+                let sum = sum.entry(name).or_insert(Value::Null);
+                match name.as_str() {
+                    "min_us" => extreme(sum, figure, |sum, figure| figure != 0 && (sum == 0 || figure < sum)),
+                    "max_us" => extreme(sum, figure, |sum, figure| figure > sum),
+                    _ => add(sum, figure),
+                }
             }
         }
         (sum @ Value::Null, figures) => *sum = figures.clone(),
@@ -146,6 +155,14 @@ fn add(sum: &mut Value, figures: &Value) {
             *sum = total.into();
         }
         _ => {}
+    }
+}
+
+/// Takes over a figure that goes further than what is there: shortest and longest times are no sums.
+fn extreme(sum: &mut Value, figure: &Value, further: impl Fn(u64, u64) -> bool) {
+    let figure = figure.as_u64().unwrap_or_default();
+    if sum.as_u64().is_none_or(|sum| further(sum, figure)) {
+        *sum = figure.into();
     }
 }
 
@@ -174,5 +191,18 @@ mod tests {
         let report = Value::from(registry.report());
         assert_eq!(report["net"], serde_json::json!({"events": 1, "level": 7}));
         assert_eq!(first.events.total(), 3);
+    }
+
+    #[test]
+    fn times_of_devices_are_joined_by_their_extremes() {
+        let registry = Registry::default();
+        for (id, times) in [("a", &[7, 3][..]), ("b", &[9]), ("c", &[])] {
+            let drive = registry.device_group::<BlockMetrics>("block", id);
+            let times = times.iter().map(|time| std::time::Duration::from_micros(*time));
+            times.for_each(|time| drive.read_agg.record(time));
+        }
+        let report = Value::from(registry.report());
+        let expected = serde_json::json!({"min_us": 3, "max_us": 9, "sum_us": 19});
+        assert_eq!(report["block"]["read_agg"], expected);
     }
 }

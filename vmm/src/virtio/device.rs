@@ -49,7 +49,8 @@ pub struct Activation {
 
 /// A device as it stands before a driver talks to it. Plain data and host resources.
 pub trait VirtioDevice: Send {
-    /// Virtio 1.2 section 5: 1 network, 2 block, 4 entropy, 19 socket.
+    /// Virtio 1.2 section 5: 1 network, 2 block, 4 entropy, 19 socket, 27 persistent
+    /// memory.
     fn device_type(&self) -> u32;
     /// A short word for messages and metrics, as the configuration calls it.
     fn id(&self) -> &str;

@@ -24,10 +24,19 @@ pub enum VirtioError {
         /// The device's id.
         device: String,
     },
-    /// The file behind a drive has no size.
-    #[error("Cannot find the size of drive {device}")]
-    DriveSize {
+    /// The host gives no timer for a device's limits.
+    #[error("Cannot limit the rate of {device}")]
+    Limiter {
         /// The device's id.
+        device: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The host's kernel refuses `io_uring`, for everybody or for this process.
+    #[error("This host has no io_uring for drive {device}; its io_engine can be Sync")]
+    Uring {
+        /// The drive's id.
         device: String,
         /// The cause.
         #[source]

@@ -1,17 +1,22 @@
 //! Guests that write anything anywhere, on every device: the loop lives, and a reset brings the device back.
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
 
-use super::block::BlockDevice;
+use super::block::{BlockDevice, BlockSpec};
 use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
 use super::features::COMMON;
 use super::net::NetDevice;
+use super::pmem::{PmemDevice, PmemRegion};
 use super::rng::RngDevice;
 use super::vsock::VsockDevice;
+use crate::config::RateLimiter;
+use crate::drive::RawDrive;
+use crate::memory::FileMapping;
 use crate::net::Tap;
 
 /// How long each device is tormented.
@@ -110,12 +115,23 @@ fn entropy() {
 
 #[test]
 fn block() {
-    for seed in [2, 0xfeed_f00d] {
+    for (seed, uring) in [(2, false), (0xfeed_f00d, false), (5, true), (0x0dd_ba11, true)] {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
-        survives(BlockDevice::new("drive", file.try_clone().unwrap(), false, true).unwrap(), seed);
+        let spec = BlockSpec { flush: true, uring, ..BlockSpec::default() };
+        survives(BlockDevice::of(&file, spec), seed);
         assert_eq!(file.metadata().unwrap().len(), 1 << 20, "the file grew");
     }
+}
+
+#[test]
+fn pmem() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    let raw = RawDrive::from_file(file).unwrap();
+    let mapping = FileMapping::new(raw.file(), raw.size(), false).unwrap();
+    let region = PmemRegion { address: 1 << 32, mapping: Arc::new(mapping) };
+    survives(PmemDevice::new("pmem", region, raw, &RateLimiter::default(), Arc::default()).unwrap(), 6);
 }
 
 #[test]

@@ -52,6 +52,29 @@ impl IoVectors {
         self.pieces.drain(..count);
     }
 
+    /// Forgets the first `count` bytes.
+    pub fn consume(&mut self, mut count: usize) {
+        let mut whole = 0;
+        for (vector, (address, length)) in self.vectors.iter_mut().zip(&mut self.pieces) {
+            if count < vector.iov_len {
+                vector.iov_base = vector.iov_base.cast::<u8>().wrapping_add(count).cast();
+                vector.iov_len -= count;
+                *address = GuestAddress(address.0.wrapping_add(count as u64));
+                *length -= count;
+                break;
+            }
+            count -= vector.iov_len;
+            whole += 1;
+        }
+        self.drop_front(whole);
+    }
+
+    /// The vectors for a system call that is carried out later: the pointer holds until they are changed,
+    /// moved or dropped. At most [`VECTORS_MAX`] of them.
+    pub fn raw(&self) -> (*const libc::iovec, u32) {
+        (self.vectors.as_ptr(), self.vectors.len().min(VECTORS_MAX) as u32)
+    }
+
     /// Adds the bytes of `span` behind what is there.
     pub fn fill(&mut self, span: Span<'_>) -> Result<(), NoMemory> {
         for piece in span.pieces() {
@@ -128,7 +151,7 @@ impl IoVectors {
     }
 
     /// Tells the dirty log that the first `count` bytes of the vectors' memory changed.
-    fn mark_written(&self, count: usize) {
+    pub fn mark_written(&self, count: usize) {
         let mut left = count;
         for &(address, length) in &self.pieces {
             let length = length.min(left);

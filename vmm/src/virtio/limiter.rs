@@ -64,6 +64,13 @@ impl Limiter {
         true
     }
 
+    /// Takes `bytes` more for an operation that has passed and turned out to be larger.
+    pub fn charge(&mut self, bytes: u64) {
+        if let Some(bucket) = &mut self.bytes {
+            bucket.take(bytes);
+        }
+    }
+
     /// Gives back what [`Limiter::pass`] took for an operation of `bytes` that did not take place.
     pub fn give_back(&mut self, bytes: u64) {
         for (bucket, tokens) in [(&mut self.bytes, bytes), (&mut self.operations, 1)] {

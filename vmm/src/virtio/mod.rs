@@ -10,6 +10,7 @@ pub mod error;
 pub mod limiter;
 pub mod mmio;
 pub mod net;
+pub mod pmem;
 pub mod rng;
 pub mod vsock;
 pub mod worker_loop;

@@ -76,9 +76,9 @@ impl Ring {
     /// driver if it wants that, and asks for its next notification when nothing is left.
     pub fn serve(
         &mut self,
-        handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
+        mut handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
     ) -> Result<Turn, NeedsReset> {
-        self.serve_admitted(|_| true, handle)
+        self.serve_admitted(|_| true, |memory, chain| handle(memory, chain).map(Some))
     }
 
     /// As [`Ring::serve`], but no faster than `limiter` allows; `bytes` tells how many bytes a chain counts.
@@ -87,19 +87,23 @@ impl Ring {
         &mut self,
         limiter: &mut Limiter,
         bytes: impl Fn(&Chain) -> u64,
-        handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
+        mut handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
     ) -> Result<Turn, NeedsReset> {
         if limiter.waiting() {
             return Ok(Turn::Done);
         }
-        self.serve_admitted(|chain| limiter.pass(bytes(chain)), handle)
+        self.serve_admitted(
+            |chain| limiter.pass(bytes(chain)),
+            |memory, chain| handle(memory, chain).map(Some),
+        )
     }
 
-    /// Serves until a chain is not admitted: that one, and those behind it, stay with the driver.
-    fn serve_admitted(
+    /// Serves until a chain is not admitted: that one, and those behind it, stay with the driver. A chain for
+    /// which `handle` returns None is the caller's, who pushes it when it is done.
+    pub fn serve_admitted(
         &mut self,
         mut admit: impl FnMut(&Chain) -> bool,
-        mut handle: impl FnMut(&GuestMemory, &Chain) -> Result<u32, NeedsReset>,
+        mut handle: impl FnMut(&GuestMemory, &Chain) -> Result<Option<u32>, NeedsReset>,
     ) -> Result<Turn, NeedsReset> {
         if !self.queue.ready() {
             return Ok(Turn::Done);
@@ -113,8 +117,9 @@ impl Ring {
                     self.signal()?;
                     return Ok(Turn::Done);
                 }
-                let written = handle(&self.memory, &self.chain)?;
-                self.push(self.chain.head(), written)?;
+                if let Some(written) = handle(&self.memory, &self.chain)? {
+                    self.push(self.chain.head(), written)?;
+                }
                 if self.unpublished >= GROUP_LENGTH {
                     self.signal()?;
                 }

@@ -1,16 +1,26 @@
 //! What the block device is.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
-use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX};
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES,
+};
 
-use super::request::{Disk, SECTOR_SIZE};
+use super::disk::{Disk, SERIAL_SIZE};
+use super::flights::Flights;
+use super::handle::BlockHandle;
+use super::request::{DISCARD_EXTENTS_MAX, DISCARD_SECTORS_MAX, ZEROES_EXTENTS_MAX, ZEROES_SECTORS_MAX};
+use super::state::{CONFIG_SIZE, Configuration, Shared, State};
+use super::uring::Uring;
 use super::worker::BlockWorker;
+use crate::config::RateLimiter;
+use crate::drive::RawDrive;
+use crate::metrics::BlockMetrics;
 use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
 use crate::virtio::error::VirtioError;
 use crate::virtio::features;
+use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
 
 /// Virtio 1.2 section 5.2.
@@ -20,48 +30,102 @@ const QUEUE_SIZES: [u16; 1] = [QUEUE_SIZE];
 /// How many data buffers a request may have: header and status take two descriptors of a chain, which is
 /// at most as long as the queue.
 const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
-/// How many bytes of a drive's name the guest can read (virtio 1.2 section 5.2.6.1).
-pub const SERIAL_SIZE: usize = 20;
-/// Offsets in the configuration space (virtio 1.2 section 5.2.4).
-const CONFIG_SIZE: usize = 16;
-const CONFIG_SEG_MAX: usize = 12;
+/// Discards smaller than a page free nothing; the driver need not send them. In sectors.
+const DISCARD_ALIGNMENT: u32 = 8;
+
+/// What a drive shall be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BlockSpec {
+    /// Refuse what changes the file.
+    pub read_only: bool,
+    /// The guest may ask for its writes to be made durable, and is obeyed; without, it is not offered that.
+    pub flush: bool,
+    /// Serve by `io_uring` instead of a system call a request.
+    pub uring: bool,
+    /// Hold requests back.
+    pub limits: RateLimiter,
+}
 
 /// A drive.
-#[derive(Debug)]
 pub struct BlockDevice {
     id: String,
-    disk: Arc<Disk>,
     features: u64,
-    config: [u8; CONFIG_SIZE],
+    uring: bool,
+    shared: Arc<Shared>,
 }
 
 impl BlockDevice {
-    /// A drive by the name of `id` (which is its serial too, cut to 20 bytes) whose sectors are in `file`.
-    /// With `flush` the guest may ask for its writes to be made durable, and is obeyed; without, it is not
-    /// offered that. Bytes behind the last whole sector are out of the guest's reach.
-    pub fn new(id: &str, file: File, read_only: bool, flush: bool) -> Result<BlockDevice, VirtioError> {
+    /// A drive by the name of `id` (which is its serial too, cut to 20 bytes) whose sectors are in `raw`.
+    pub fn new(
+        id: &str,
+        raw: RawDrive,
+        spec: BlockSpec,
+        metrics: Arc<BlockMetrics>,
+    ) -> Result<BlockDevice, VirtioError> {
         let mut serial = [0; SERIAL_SIZE];
         for (to, from) in serial.iter_mut().zip(id.bytes()) {
             *to = from;
         }
-        // A block device's metadata say nothing of its size; its end does.
-        let end = (&file)
-            .seek(SeekFrom::End(0))
-            .map_err(|source| VirtioError::DriveSize { device: id.to_owned(), source })?;
-        let sectors = end / SECTOR_SIZE;
+        let BlockSpec { read_only, flush, uring, limits } = spec;
+        let limiter =
+            Limiter::new(&limits).map_err(|source| VirtioError::Limiter { device: id.to_owned(), source })?;
+        let ring = if uring { Some(new_ring(id)?) } else { None };
+        let disk = Disk { raw, read_only, flush, serial };
         let mut features = features::COMMON | 1 << VIRTIO_BLK_F_SEG_MAX;
         if read_only {
             features |= 1 << VIRTIO_BLK_F_RO;
+        } else {
+            features |= 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
         }
         if flush {
             features |= 1 << VIRTIO_BLK_F_FLUSH;
         }
-        let mut config = [0; CONFIG_SIZE];
-        config[..8].copy_from_slice(&sectors.to_le_bytes());
-        config[CONFIG_SEG_MAX..].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
-        let disk = Disk { file, sectors, read_only, flush, serial };
-        Ok(BlockDevice { id: id.to_owned(), disk: Arc::new(disk), features, config })
+        let configuration = configuration(disk.sectors(), read_only);
+        let state = State { disk: Arc::new(disk), limiter, ring, interrupt: None };
+        let shared = Arc::new(Shared::new(state, configuration, metrics));
+        Ok(BlockDevice { id: id.to_owned(), features, uring, shared })
     }
+
+    /// One over an open file, counted for nobody.
+    #[cfg(test)]
+    pub fn of(file: &std::fs::File, spec: BlockSpec) -> BlockDevice {
+        let raw = RawDrive::from_file(file.try_clone().unwrap()).unwrap();
+        BlockDevice::new("rootfs", raw, spec, Arc::default()).unwrap()
+    }
+
+    /// The way to change it while it runs.
+    pub fn handle(&self) -> BlockHandle {
+        BlockHandle(Arc::clone(&self.shared))
+    }
+}
+
+fn new_ring(id: &str) -> Result<Uring, VirtioError> {
+    Uring::new(QUEUE_SIZE.into()).map_err(|source| VirtioError::Uring { device: id.to_owned(), source })
+}
+
+/// The configuration space (virtio 1.2 section 5.2.4). There is no block size and no topology: each field
+/// costs the driver three exits when it starts, and requests of less than a page go through the host's cache.
+fn configuration(sectors: u64, read_only: bool) -> Configuration {
+    let mut configuration = Configuration { generation: 0, space: [0; CONFIG_SIZE] };
+    configuration.set_capacity(sectors);
+    let mut fields = vec![(12, SEGMENTS_MAX)];
+    if !read_only {
+        fields.extend([
+            (36, DISCARD_SECTORS_MAX),
+            (40, DISCARD_EXTENTS_MAX),
+            (44, DISCARD_ALIGNMENT),
+            (48, ZEROES_SECTORS_MAX),
+            (52, ZEROES_EXTENTS_MAX),
+            // `write_zeroes_may_unmap`, a byte.
+            (56, 1),
+        ]);
+    }
+    for (offset, value) in fields {
+        for (to, from) in configuration.space.iter_mut().skip(offset).zip(value.to_le_bytes()) {
+            *to = from;
+        }
+    }
+    configuration
 }
 
 impl VirtioDevice for BlockDevice {
@@ -82,11 +146,35 @@ impl VirtioDevice for BlockDevice {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        read_config_space(&self.config, offset, data);
+        read_config_space(&self.shared.configuration().space, offset, data);
+    }
+
+    fn write_config(&mut self, _offset: u64, _data: &[u8]) {
+        self.shared.metrics.cfg_fails.increment();
+    }
+
+    fn config_generation(&self) -> u32 {
+        self.shared.configuration().generation
     }
 
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
-        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
-        Ok(Box::new(BlockWorker::new(requests, Arc::clone(&self.disk))))
+        let failed = || {
+            self.shared.metrics.activate_fails.increment();
+            NeedsReset
+        };
+        let interrupt = Arc::clone(&activation.interrupt);
+        let memory = activation.memory.clone();
+        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| failed())?;
+        let mut state = self.shared.state();
+        let flights = if self.uring {
+            // The ring is back from the last worker, unless the kernel lost it.
+            let ring = state.ring.take().map_or_else(|| new_ring(&self.id), Ok).map_err(|_| failed())?;
+            Some(Flights::new(ring, memory))
+        } else {
+            None
+        };
+        state.interrupt = Some(interrupt);
+        drop(state);
+        Ok(Box::new(BlockWorker::new(requests, flights, Arc::clone(&self.shared))))
     }
 }

@@ -1,7 +1,17 @@
 //! The block device (virtio 1.2 section 5.2): a drive of the guest, backed by a file of the host.
+//!
+//! `request` says what a chain asks for, `disk` does it at once, `flights` by `io_uring` (`uring` is the only
+//! place that names that); the `worker` takes chains and gives answers; `state` is what a [`BlockHandle`]
+//! changes while the guest runs.
 
 mod device;
+mod disk;
+mod flights;
+mod handle;
 mod request;
+mod state;
+mod uring;
 mod worker;
 
-pub use self::device::BlockDevice;
+pub use self::device::{BlockDevice, BlockSpec};
+pub use self::handle::BlockHandle;

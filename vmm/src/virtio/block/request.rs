@@ -1,124 +1,228 @@
 //! One request of a drive: a header of 16 bytes, data, a status byte (virtio 1.2 section 5.2.6).
 
-use std::fs::File;
 use std::io;
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID,
-    VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
+    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
+use vm_memory::{Bytes, GuestAddress};
 
-use super::device::SERIAL_SIZE;
+use super::disk::{Disk, SECTOR_SIZE};
 use crate::memory::GuestMemory;
 use crate::virtio::chain::Chain;
 use crate::virtio::device::NeedsReset;
-use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::span::Span;
 
-/// The unit of the protocol, whatever the file's own block size.
-pub const SECTOR_SIZE: u64 = 512;
-const HEADER_SIZE: usize = 16;
+const HEADER_SIZE: u64 = 16;
+/// `struct virtio_blk_discard_write_zeroes`: sector, count, flags.
+const EXTENT_SIZE: u64 = 16;
+/// Give the room back (bit 0 of the flags); the other bits are reserved.
+const UNMAP: u32 = 1;
 
-/// What a drive's requests act on.
-#[derive(Debug)]
-pub struct Disk {
-    /// Where the sectors are.
-    pub file: File,
-    /// How many there are.
-    pub sectors: u64,
-    /// Whether writes are refused.
-    pub read_only: bool,
-    /// Whether flushes are served.
-    pub flush: bool,
-    /// The drive's name, padded with zeros.
-    pub serial: [u8; SERIAL_SIZE],
-}
+/// The most extents of a discard, and sectors of each: 2 GiB, which a file system frees by the extent.
+pub const DISCARD_EXTENTS_MAX: u32 = 32;
+/// See [`DISCARD_EXTENTS_MAX`].
+pub const DISCARD_SECTORS_MAX: u32 = 1 << 22;
+/// The most extents of a write of zeroes, and sectors of each: 16 MiB, since a host may have to write them.
+pub const ZEROES_EXTENTS_MAX: u32 = 4;
+/// See [`ZEROES_EXTENTS_MAX`].
+pub const ZEROES_SECTORS_MAX: u32 = 1 << 15;
 
-/// Why a request fails; the guest gets to know the difference.
-enum Refusal {
-    /// It is malformed, out of bounds, forbidden, or the file failed.
-    Io,
+/// Why a request fails; the guest gets to know the difference of the last one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is malformed, out of bounds or forbidden.
+    Invalid,
+    /// The host failed it.
+    Failed,
     /// The device knows no such request.
     Unsupported,
 }
 
-impl<E: Into<io::Error>> From<E> for Refusal {
-    fn from(_: E) -> Refusal {
-        Refusal::Io
+impl From<io::Error> for Refusal {
+    fn from(_: io::Error) -> Refusal {
+        Refusal::Failed
     }
 }
 
-/// Serves the request in `chain`; returns how many bytes were written to its buffers. A request without room
-/// for the status byte cannot be answered and breaks the device.
-pub fn serve(
+/// A part of the disk, in bytes; within its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Where it starts.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+    /// Whether its room is given back.
+    pub unmap: bool,
+}
+
+/// What is asked for, within the disk's bounds and permissions.
+pub enum Operation<'a> {
+    /// Whole sectors to memory.
+    Read { offset: u64, into: Span<'a> },
+    /// Memory to whole sectors.
+    Write { offset: u64, from: Span<'a> },
+    /// Make durable what was written.
+    Flush,
+    /// Tell the drive's name.
+    Identify { into: Span<'a> },
+    /// Nobody needs these any more.
+    Discard(Vec<Extent>),
+    /// Make these zero.
+    WriteZeroes(Vec<Extent>),
+}
+
+/// [`Operation`] without its data, to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Write,
+    Flush,
+    Identify,
+    Discard,
+    WriteZeroes,
+}
+
+impl Kind {
+    /// Whether it may be carried out by `io_uring`.
+    pub fn may_fly(self) -> bool {
+        matches!(self, Kind::Read | Kind::Write | Kind::Flush)
+    }
+}
+
+impl<'a> Operation<'a> {
+    /// Reads the request in `chain`. What the guest wrote is copied once, then checked.
+    pub fn read(disk: &Disk, memory: &GuestMemory, chain: &'a Chain) -> Result<Operation<'a>, Refusal> {
+        let (header, data) = chain.readable().split_at(HEADER_SIZE);
+        let mut bytes = [0; HEADER_SIZE as usize];
+        header.read(memory, &mut bytes).map_err(|_| Refusal::Invalid)?;
+        let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = bytes;
+        let sector = u64::from_le_bytes(sector);
+        let answer = chain.writable();
+        let (answer, _status) = answer.split_at(answer.len().saturating_sub(1));
+        match u32::from_le_bytes([t0, t1, t2, t3]) {
+            VIRTIO_BLK_T_IN => Ok(Operation::Read { offset: locate(disk, sector, answer)?, into: answer }),
+            VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if disk.read_only => {
+                Err(Refusal::Invalid)
+            }
+            VIRTIO_BLK_T_OUT => Ok(Operation::Write { offset: locate(disk, sector, data)?, from: data }),
+            VIRTIO_BLK_T_FLUSH if disk.flush => Ok(Operation::Flush),
+            VIRTIO_BLK_T_GET_ID => Ok(Operation::Identify { into: answer }),
+            VIRTIO_BLK_T_DISCARD => {
+                let most = (DISCARD_EXTENTS_MAX, DISCARD_SECTORS_MAX);
+                Ok(Operation::Discard(extents(disk, memory, data, most, 0)?))
+            }
+            VIRTIO_BLK_T_WRITE_ZEROES => {
+                let most = (ZEROES_EXTENTS_MAX, ZEROES_SECTORS_MAX);
+                Ok(Operation::WriteZeroes(extents(disk, memory, data, most, UNMAP)?))
+            }
+            _ => Err(Refusal::Unsupported),
+        }
+    }
+
+    /// Which one it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Operation::Read { .. } => Kind::Read,
+            Operation::Write { .. } => Kind::Write,
+            Operation::Flush => Kind::Flush,
+            Operation::Identify { .. } => Kind::Identify,
+            Operation::Discard(_) => Kind::Discard,
+            Operation::WriteZeroes(_) => Kind::WriteZeroes,
+        }
+    }
+
+    /// How many bytes it moves between memory and disk.
+    pub fn length(&self) -> u64 {
+        match self {
+            Operation::Read { into: data, .. } | Operation::Write { from: data, .. } => data.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Where in the file whole sectors for `data` are, from `sector` on.
+fn locate(disk: &Disk, sector: u64, data: Span<'_>) -> Result<u64, Refusal> {
+    if !data.len().is_multiple_of(SECTOR_SIZE) {
+        return Err(Refusal::Invalid);
+    }
+    disk.locate(sector, data.len() / SECTOR_SIZE)
+}
+
+/// The extents in `data`: at most `most.0` of them, each of at most `most.1` sectors. Flags beyond `known` are
+/// not supported (virtio 1.2 section 5.2.6.2).
+fn extents(
     disk: &Disk,
     memory: &GuestMemory,
-    chain: &Chain,
-    vectors: &mut IoVectors,
-) -> Result<u32, NeedsReset> {
-    let writable = chain.writable();
-    let data_length = writable.len().checked_sub(1).ok_or(NeedsReset)?;
-    let (data, status) = writable.split_at(data_length);
-    let (code, written) = match execute(disk, memory, chain.readable(), data, vectors) {
-        Ok(written) => (VIRTIO_BLK_S_OK, written),
-        Err(Refusal::Io) => (VIRTIO_BLK_S_IOERR, 0),
-        Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
-    };
-    status.write(memory, &code.to_le_bytes()[..1]).map_err(|_| NeedsReset)?;
-    // The length counts from the first byte on: the status byte is in it only when all data are.
-    let whole = written == data_length;
-    u32::try_from(written + u64::from(whole)).map_err(|_| NeedsReset)
+    data: Span<'_>,
+    most: (u32, u32),
+    known: u32,
+) -> Result<Vec<Extent>, Refusal> {
+    let count = data.len() / EXTENT_SIZE;
+    if count == 0 || count > u64::from(most.0) || !data.len().is_multiple_of(EXTENT_SIZE) {
+        return Err(Refusal::Invalid);
+    }
+    let mut extents = Vec::new();
+    let mut rest = data;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(EXTENT_SIZE);
+        let mut bytes = [0; EXTENT_SIZE as usize];
+        now.read(memory, &mut bytes).map_err(|_| Refusal::Invalid)?;
+        let [s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3, flags @ ..] = bytes;
+        let (sector, count) =
+            (u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]), u32::from_le_bytes([c0, c1, c2, c3]));
+        let flags = u32::from_le_bytes(flags);
+        if flags & !known != 0 {
+            return Err(Refusal::Unsupported);
+        }
+        if count > most.1 {
+            return Err(Refusal::Invalid);
+        }
+        let offset = disk.locate(sector, count.into())?;
+        extents.push(Extent { offset, length: u64::from(count) * SECTOR_SIZE, unmap: flags & UNMAP != 0 });
+        rest = later;
+    }
+    Ok(extents)
 }
 
-/// Does what the header says; returns how many bytes of `answer` it wrote.
-fn execute(
-    disk: &Disk,
-    memory: &GuestMemory,
-    request: Span<'_>,
-    answer: Span<'_>,
-    vectors: &mut IoVectors,
-) -> Result<u64, Refusal> {
-    let (header, data) = request.split_at(HEADER_SIZE as u64);
-    let mut bytes = [0; HEADER_SIZE];
-    header.read(memory, &mut bytes).map_err(|_| Refusal::Io)?;
-    let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = bytes;
-    let sector = u64::from_le_bytes(sector);
-    vectors.clear();
-    match u32::from_le_bytes([t0, t1, t2, t3]) {
-        VIRTIO_BLK_T_IN => {
-            let offset = locate(disk, sector, answer.len())?;
-            vectors.fill(answer).map_err(|_| Refusal::Io)?;
-            vectors.read_exact_at(&disk.file, offset)?;
-            Ok(answer.len())
-        }
-        VIRTIO_BLK_T_OUT if disk.read_only => Err(Refusal::Io),
-        VIRTIO_BLK_T_OUT => {
-            let offset = locate(disk, sector, data.len())?;
-            vectors.fill(data).map_err(|_| Refusal::Io)?;
-            vectors.write_all_at(&disk.file, offset)?;
-            Ok(0)
-        }
-        VIRTIO_BLK_T_FLUSH if disk.flush => {
-            disk.file.sync_data()?;
-            Ok(0)
-        }
-        VIRTIO_BLK_T_GET_ID => {
-            answer.write(memory, &disk.serial).map_err(|_| Refusal::Io)?;
-            Ok(SERIAL_SIZE as u64)
-        }
-        _ => Err(Refusal::Unsupported),
-    }
+/// How many bytes a chain counts for its drive's limits: its data.
+pub fn data_length(chain: &Chain) -> u64 {
+    (chain.readable().len() + chain.writable().len()).saturating_sub(HEADER_SIZE + 1)
 }
 
-/// The offset in the file of `length` bytes from `sector` on, if they are whole sectors of the disk.
-fn locate(disk: &Disk, sector: u64, length: u64) -> Result<u64, Refusal> {
-    let count = length / SECTOR_SIZE;
-    if count == 0 || !length.is_multiple_of(SECTOR_SIZE) {
-        return Err(Refusal::Io);
+/// How a request is answered. Plain data, so that it can wait for the request's end.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    /// The chain.
+    pub head: u16,
+    status: GuestAddress,
+    /// How many bytes the guest has room for before the status.
+    room: u64,
+}
+
+impl Answer {
+    /// The way to answer `chain`. Without room for the status byte there is none, which breaks the device.
+    pub fn of(chain: &Chain) -> Result<Answer, NeedsReset> {
+        let writable = chain.writable();
+        let room = writable.len().checked_sub(1).ok_or(NeedsReset)?;
+        let (_, status) = writable.split_at(room);
+        let status = status.pieces().next().ok_or(NeedsReset)?.address;
+        Ok(Answer { head: chain.head(), status, room })
     }
-    match sector.checked_add(count) {
-        Some(end) if end <= disk.sectors => Ok(sector * SECTOR_SIZE),
-        _ => Err(Refusal::Io),
+
+    /// Writes the status; returns how many bytes of the chain were written. `outcome` is how many of them
+    /// are data.
+    pub fn give(&self, memory: &GuestMemory, outcome: Result<u64, Refusal>) -> Result<u32, NeedsReset> {
+        let (code, written) = match outcome {
+            Ok(written) => (VIRTIO_BLK_S_OK, written),
+            Err(Refusal::Invalid | Refusal::Failed) => (VIRTIO_BLK_S_IOERR, 0),
+            Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
+        };
+        memory.write_slice(&code.to_le_bytes()[..1], self.status).map_err(|_| NeedsReset)?;
+        // The length counts from the first byte on: the status byte is in it only when all data are.
+        let whole = written == self.room;
+        u32::try_from(written + u64::from(whole)).map_err(|_| NeedsReset)
     }
 }
 

@@ -165,6 +165,15 @@ impl Hostile {
         self.used_element(queue, count.wrapping_sub(1))
     }
 
+    /// Waits until the device has used at least `count` chains, and returns that one's element.
+    pub fn wait_used_any(&self, queue: u16, count: u16) -> (u32, u32) {
+        wait_for("used buffers", || {
+            assert!(!self.broken(), "the device broke down");
+            self.used(queue) >= count
+        });
+        self.used_element(queue, count - 1)
+    }
+
     /// Waits until the device asks for a reset, with an interrupt for it.
     pub fn wait_broken(&self) {
         wait_for("the device to ask for a reset", || self.broken());
