@@ -22,7 +22,9 @@ pub use self::boot_source::BootSource;
 pub use self::drive::{CacheType, Drive};
 pub use self::limiter::{RateLimiter, TokenBucket};
 pub use self::machine::MachineConfig;
-pub use self::network::NetworkInterface;
+#[cfg(test)]
+pub use self::network::MacAddress;
+pub use self::network::{NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
 pub use self::observation::{Logger, Metrics};
 pub use self::vsock::{Entropy, Vsock};

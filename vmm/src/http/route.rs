@@ -21,6 +21,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/boot-source", boot_source::put),
     (Method::PUT, "/drives/*", drives::put),
     (Method::PUT, "/network-interfaces/*", network_interfaces::put),
+    (Method::PATCH, "/network-interfaces/*", network_interfaces::patch),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
     (Method::PUT, "/logger", logger::put),
@@ -31,7 +32,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
 const NOT_YET: [&str; 7] = ["balloon", "cpu-config", "hotplug", "mmds", "pmem", "serial", "snapshot"];
 /// What Firecracker changes after the start and this VMM does not yet.
-const NOT_YET_PATCHED: [&str; 3] = ["drives", "network-interfaces", "vm"];
+const NOT_YET_PATCHED: [&str; 2] = ["drives", "vm"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {

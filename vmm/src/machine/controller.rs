@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
-use crate::config::{ConfigError, MachineSpec};
+use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,17 @@ impl Controller {
             Some(machine) => change(spec, machine),
             None => Err(Refused::BeforeStart.into()),
         }
+    }
+
+    /// Changes the limits of a network interface that runs.
+    pub fn change_network_interface(&self, change: &NetworkInterfaceChange) -> Result<(), ControlError> {
+        self.change_running(|spec, machine| {
+            spec.update_network_interface(change)?;
+            if let Some(interface) = machine.handles().interfaces.get(&change.iface_id) {
+                interface.update(change);
+            }
+            Ok(())
+        })
     }
 
     /// Builds the machine and runs it. After a failure it can be configured and started again.

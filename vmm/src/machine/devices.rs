@@ -1,5 +1,6 @@
 //! A machine's devices: what the configuration names, on the buses and with their interrupt lines.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bulkhead_protocol::exit;
@@ -8,7 +9,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::builder::BuildError;
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
-use crate::config::{CacheType, Drive, MachineSpec};
+use crate::config::{CacheType, Drive, MachineSpec, NetworkInterface};
 use crate::kvm::Vm;
 use crate::legacy::console::Console;
 use crate::legacy::exit_device::ExitDevice;
@@ -22,7 +23,7 @@ use crate::vcpu::Buses;
 use crate::virtio::block::BlockDevice;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
-use crate::virtio::net::NetDevice;
+use crate::virtio::net::{InterfaceHandle, NetDevice};
 use crate::virtio::rng::RngDevice;
 use crate::virtio::vsock::VsockDevice;
 use crate::virtio::worker_loop::WorkerLoopHandle;
@@ -36,7 +37,10 @@ const APPLIANCE_DRIVE: &str = "appliance";
 /// How the devices of a machine that runs are reached: each kind that can be changed then gives out a handle
 /// here, by the id of its configuration.
 #[derive(Default)]
-pub struct Handles {}
+pub struct Handles {
+    /// Network interfaces.
+    pub interfaces: BTreeMap<String, InterfaceHandle>,
+}
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
 /// `metrics`.
@@ -45,13 +49,13 @@ pub(super) fn open(
     metrics: &Registry,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
+    let mut handles = Handles::default();
     for drive in drives(spec) {
         devices.push(Box::new(open_drive(&drive)?));
     }
     for interface in &spec.network_interfaces {
-        let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
-        let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
-        let device = NetDevice::new(&interface.iface_id, tap, interface.mac());
+        let device = open_interface(interface, metrics)?;
+        handles.interfaces.insert(interface.iface_id.clone(), device.handle());
         devices.push(Box::new(device));
     }
     if let Some(vsock) = &spec.vsock {
@@ -67,7 +71,7 @@ pub(super) fn open(
     if devices.len() > lines {
         return Err(BuildError::TooManyDevices { asked: devices.len(), lines });
     }
-    Ok((devices, Handles::default()))
+    Ok((devices, handles))
 }
 
 /// The drives in the guest's order: the root device first, then as configured.
@@ -91,6 +95,13 @@ fn open_drive(drive: &Drive) -> Result<BlockDevice, BuildError> {
     let file = crate::drive::open_raw(&path, read_only).map_err(|error| refused(error.into()))?;
     let flush = drive.cache_type == CacheType::Writeback;
     BlockDevice::new(&drive.drive_id, file, read_only, flush).map_err(|error| refused(error.into()))
+}
+
+fn open_interface(interface: &NetworkInterface, metrics: &Registry) -> Result<NetDevice, BuildError> {
+    let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
+    let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
+    let metrics = metrics.device_group("net", &interface.iface_id);
+    NetDevice::new(interface, tap, metrics).map_err(|error| refused(error.into()))
 }
 
 /// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.

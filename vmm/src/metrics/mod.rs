@@ -5,6 +5,7 @@
 //! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
 
 mod entropy;
+mod net;
 mod vcpu;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use self::entropy::EntropyMetrics;
+pub use self::net::NetMetrics;
 pub use self::vcpu::VcpuMetrics;
 
 /// Counts events.

@@ -18,8 +18,8 @@ const BUFFER_COUNT_OFFSET: u64 = 10;
 /// What came of an attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// A frame.
-    Frame,
+    /// A frame, of so many bytes with its header.
+    Frame(u64),
     /// No frame waits.
     NoFrame,
     /// No room: the driver must give buffers first.
@@ -62,7 +62,7 @@ impl Receive {
         match self.vectors.read(tap) {
             // A tap never reads as empty.
             Ok(0) => Ok(Progress::Dead),
-            Ok(length) => self.finish(length as u64).map(|()| Progress::Frame),
+            Ok(length) => self.finish(length as u64).map(|()| Progress::Frame(length as u64)),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Progress::NoFrame),
                 _ => Ok(Progress::Dead),
