@@ -7,6 +7,7 @@ mod boot_source;
 mod drive;
 mod limiter;
 mod machine;
+mod mmds;
 mod network;
 mod not_yet;
 mod observation;
@@ -22,6 +23,7 @@ pub use self::boot_source::BootSource;
 pub use self::drive::{CacheType, Drive};
 pub use self::limiter::{RateLimiter, TokenBucket};
 pub use self::machine::MachineConfig;
+pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
 pub use self::network::{NetworkInterface, NetworkInterfaceChange};
@@ -79,6 +81,9 @@ pub struct MachineSpec {
     /// Network devices.
     #[serde(default)]
     pub network_interfaces: Vec<NetworkInterface>,
+    /// The way to the metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mmds_config: Option<MmdsConfig>,
     /// The socket device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<Vsock>,
@@ -97,8 +102,6 @@ pub struct MachineSpec {
     cpu_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
     memory_hotplug: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    mmds_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
     pmem: Option<NotYet>,
     #[serde(default, skip_serializing)]
@@ -127,7 +130,6 @@ impl MachineSpec {
             ("balloon", &self.balloon),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
-            ("mmds-config", &self.mmds_config),
             ("pmem", &self.pmem),
             ("serial", &self.serial),
         ];
@@ -148,6 +150,7 @@ impl MachineSpec {
             unique("network interface", &interface.iface_id, ids)?;
             checked.set_network_interface(interface.clone())?;
         }
+        self.mmds_config.iter().cloned().try_for_each(|section| checked.set_mmds_config(section))?;
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
         self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;

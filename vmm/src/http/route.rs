@@ -5,8 +5,8 @@ use hyper::Method;
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, network_interfaces,
-    version, vm_config, vsock,
+    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
+    network_interfaces, version, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -22,6 +22,10 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/drives/*", drives::put),
     (Method::PUT, "/network-interfaces/*", network_interfaces::put),
     (Method::PATCH, "/network-interfaces/*", network_interfaces::patch),
+    (Method::GET, "/mmds", mmds::get),
+    (Method::PUT, "/mmds", mmds::put),
+    (Method::PATCH, "/mmds", mmds::patch),
+    (Method::PUT, "/mmds/config", mmds::put_config),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
     (Method::PUT, "/logger", logger::put),
@@ -30,7 +34,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 7] = ["balloon", "cpu-config", "hotplug", "mmds", "pmem", "serial", "snapshot"];
+const NOT_YET: [&str; 6] = ["balloon", "cpu-config", "hotplug", "pmem", "serial", "snapshot"];
 /// What Firecracker changes after the start and this VMM does not yet.
 const NOT_YET_PATCHED: [&str; 2] = ["drives", "vm"];
 

@@ -7,6 +7,7 @@ use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
+use crate::mmds::Mmds;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,11 @@ impl Controller {
     /// Where the machine is in its life.
     pub fn state(&self) -> State {
         self.inner().life.state()
+    }
+
+    /// The machine's metadata, which may be read and written in every state.
+    pub fn mmds(&self) -> &Mmds {
+        &self.host.mmds
     }
 
     /// The configuration as it stands.

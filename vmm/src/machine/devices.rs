@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bulkhead_protocol::exit;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::builder::BuildError;
+use super::builder::{BuildError, Host};
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
 use crate::config::{CacheType, Drive, MachineSpec, NetworkInterface};
@@ -17,7 +17,6 @@ use crate::legacy::keyboard::{self, Keyboard};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
-use crate::metrics::Registry;
 use crate::net::Tap;
 use crate::vcpu::Buses;
 use crate::virtio::block::BlockDevice;
@@ -43,18 +42,19 @@ pub struct Handles {
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
-/// `metrics`.
+/// the metrics of `host`.
 pub(super) fn open(
     spec: &MachineSpec,
-    metrics: &Registry,
+    host: &Host,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     let mut handles = Handles::default();
+    let metrics = &host.metrics;
     for drive in drives(spec) {
         devices.push(Box::new(open_drive(&drive)?));
     }
     for interface in &spec.network_interfaces {
-        let device = open_interface(interface, metrics)?;
+        let device = open_interface(spec, interface, host)?;
         handles.interfaces.insert(interface.iface_id.clone(), device.handle());
         devices.push(Box::new(device));
     }
@@ -97,11 +97,22 @@ fn open_drive(drive: &Drive) -> Result<BlockDevice, BuildError> {
     BlockDevice::new(&drive.drive_id, file, read_only, flush).map_err(|error| refused(error.into()))
 }
 
-fn open_interface(interface: &NetworkInterface, metrics: &Registry) -> Result<NetDevice, BuildError> {
-    let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
+fn open_interface(
+    spec: &MachineSpec,
+    interface: &NetworkInterface,
+    host: &Host,
+) -> Result<NetDevice, BuildError> {
+    let id = &interface.iface_id;
+    let refused = |error: Cause| BuildError::Device(id.clone(), error);
     let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
-    let metrics = metrics.device_group("net", &interface.iface_id);
-    NetDevice::new(interface, tap, metrics).map_err(|error| refused(error.into()))
+    let metrics = host.metrics.device_group("net", id);
+    let device = NetDevice::new(interface, tap, metrics).map_err(|error| refused(error.into()))?;
+    Ok(match &spec.mmds_config {
+        Some(config) if config.network_interfaces.contains(id) => {
+            device.with_metadata(host.mmds.clone(), config.clone())
+        }
+        _ => device,
+    })
 }
 
 /// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.

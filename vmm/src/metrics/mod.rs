@@ -5,6 +5,7 @@
 //! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
 
 mod entropy;
+mod mmds;
 mod net;
 mod vcpu;
 
@@ -16,6 +17,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 pub use self::entropy::EntropyMetrics;
+pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;
 pub use self::vcpu::VcpuMetrics;
 

@@ -10,11 +10,13 @@ use virtio_bindings::virtio_net::{
 };
 
 use super::limits::{InterfaceHandle, SharedLimits};
+use super::metadata::Metadata;
 use super::receive::Receive;
 use super::worker::{NetWorker, Shared};
 use super::{FRAME_MAX, FRAME_MAX_PLAIN, FRAME_OVERHEAD};
-use crate::config::NetworkInterface;
+use crate::config::{MmdsConfig, NetworkInterface};
 use crate::metrics::NetMetrics;
+use crate::mmds::{Mmds, Wire};
 use crate::net::{Offload, Tap};
 use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
 use crate::virtio::features;
@@ -41,12 +43,16 @@ const FEATURES: u64 = features::COMMON
 /// of queues (virtio 1.2 section 5.1.4).
 const MTU_OFFSET: usize = 10;
 
+/// What Ethernet has when nobody says.
+const MTU_USUAL: u16 = 1500;
+
 /// A network interface.
 pub struct NetDevice {
     id: String,
     config: [u8; MTU_OFFSET + 2],
     mtu: Option<u16>,
     shared: Shared,
+    metadata: Option<(Mmds, Wire)>,
 }
 
 impl NetDevice {
@@ -61,7 +67,14 @@ impl NetDevice {
         mtu.copy_from_slice(&spec.mtu.unwrap_or_default().to_le_bytes());
         let limits = SharedLimits::new(spec)?;
         let shared = Shared { tap: Arc::new(tap), mac: spec.mac(), limits, metrics };
-        Ok(NetDevice { id: spec.iface_id.clone(), config, mtu: spec.mtu, shared })
+        Ok(NetDevice { id: spec.iface_id.clone(), config, mtu: spec.mtu, shared, metadata: None })
+    }
+
+    /// The same with the metadata service on it, whose frames the tap never sees.
+    pub fn with_metadata(mut self, mmds: Mmds, config: MmdsConfig) -> NetDevice {
+        let mtu = self.mtu.unwrap_or(MTU_USUAL);
+        self.metadata = Some((mmds, Wire { config, mtu }));
+        self
     }
 
     /// One without limits, counted for nobody.
@@ -125,6 +138,8 @@ impl NetDevice {
         let [receive, transmit] =
             <[Ring; 2]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
         let receive = Receive::new(receive, frame_max, mergeable);
-        Ok(NetWorker::new(receive, transmit, self.shared.clone()))
+        let metadata = self.metadata.clone().map(|(mmds, wire)| Metadata::new(mmds, wire));
+        let metadata = metadata.transpose().map_err(|_| NeedsReset)?;
+        Ok(NetWorker::new(receive, transmit, self.shared.clone(), metadata))
     }
 }

@@ -5,6 +5,7 @@
 
 mod device;
 mod limits;
+mod metadata;
 mod receive;
 mod worker;
 

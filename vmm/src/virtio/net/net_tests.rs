@@ -13,6 +13,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::config::{MacAddress, NetworkInterfaceChange};
 use crate::metrics::NetMetrics;
+use crate::mmds::Mmds;
 use crate::net::{Tap, in_own_network};
 use crate::virtio::driver::{ArenaHal, Buffer, Hostile, INDIRECT, Machine, NEXT, WRITE, Window, wait_for};
 use crate::virtio::features::{COMMON, VERSION_1};
@@ -31,7 +32,7 @@ fn wire() -> (Tap, UnixDatagram) {
 }
 
 /// An interface with what `more` says, behind `tap`.
-fn device(tap: Tap, more: Value) -> (NetDevice, Arc<NetMetrics>) {
+fn device(tap: Tap, more: &Value) -> (NetDevice, Arc<NetMetrics>) {
     let mut spec = json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": MacAddress(MAC)});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let metrics = Arc::<NetMetrics>::default();
@@ -261,7 +262,7 @@ fn limits_hold_both_directions_and_lose_nothing() {
     let (machine, (tap, wire)) = (Machine::new(), wire());
     // 100 KB a second, of which 5,070 bytes (five frames) are there at the start.
     let limits = json!({"bandwidth": {"size": 5070, "refill_time": 51}});
-    let (device, metrics) = device(tap, json!({"rx_rate_limiter": limits, "tx_rate_limiter": limits}));
+    let (device, metrics) = device(tap, &json!({"rx_rate_limiter": limits, "tx_rate_limiter": limits}));
     let handle = device.handle();
     let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
     let frame = [[0; HEADER].as_slice(), &MAC, &MAC, &[3; 1002]].concat();
@@ -270,7 +271,9 @@ fn limits_hold_both_directions_and_lose_nothing() {
         driver.send(TxBuffer::from(&frame[HEADER..])).unwrap();
         assert_eq!(wire.recv(&mut buffer).unwrap(), frame.len());
     });
-    (0..25).for_each(|_| drop(wire.send(&frame).unwrap()));
+    for _ in 0..25 {
+        wire.send(&frame).unwrap();
+    }
     let received = frames_take(25, || assert_eq!(receive(&mut driver), frame[HEADER..]));
     // 20 frames beyond the first five, at a frame in 10.2 ms.
     for took in [sent, received] {
@@ -296,10 +299,12 @@ fn limits_hold_both_directions_and_lose_nothing() {
 fn a_change_lets_frames_go_that_would_have_waited_an_hour() {
     let (machine, (tap, wire)) = (Machine::new(), wire());
     let limits = json!({"ops": {"size": 1, "refill_time": 3_600_000}});
-    let (device, _) = device(tap, json!({"rx_rate_limiter": limits}));
+    let (device, _) = device(tap, &json!({"rx_rate_limiter": limits}));
     let handle = device.handle();
     let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
-    (0..3).for_each(|_| drop(wire.send(&[1; 72]).unwrap()));
+    for _ in 0..3 {
+        wire.send(&[1; 72]).unwrap();
+    }
     receive(&mut driver);
     std::thread::sleep(Duration::from_millis(50));
     assert!(!driver.can_recv());
@@ -313,7 +318,7 @@ fn a_change_lets_frames_go_that_would_have_waited_an_hour() {
 fn the_mtu_is_told_when_there_is_one() {
     let offers = |more: Value| {
         let (machine, (tap, _wire)) = (Machine::new(), wire());
-        let driver = Hostile::new(&machine, device(tap, more).0);
+        let driver = Hostile::new(&machine, device(tap, &more).0);
         (driver.read(0x010) & 1 << VIRTIO_NET_F_MTU != 0, driver.read(0x108) >> 16)
     };
     assert_eq!(offers(json!({})), (false, 0));
@@ -323,7 +328,7 @@ fn the_mtu_is_told_when_there_is_one() {
 #[test]
 fn odd_frames_are_counted() {
     let (machine, (tap, _wire)) = (Machine::new(), wire());
-    let (device, metrics) = device(tap, json!({}));
+    let (device, metrics) = device(tap, &json!({}));
     let mut driver = Hostile::new(&machine, device);
     driver.start(COMMON, 32);
     driver.memory.write_slice(&[7; 4096], GuestAddress(BUFFERS)).unwrap();
@@ -335,4 +340,34 @@ fn odd_frames_are_counted() {
     }
     assert_eq!(metrics.tx_malformed_frames.total(), 2);
     assert_eq!((metrics.tx_spoofed_mac_count.total(), metrics.tx_packets_count.total()), (1, 1));
+}
+
+#[test]
+fn the_metadata_service_answers_before_the_tap_does() {
+    let (machine, (tap, wire)) = (Machine::new(), wire());
+    let limits = json!({"bandwidth": {"size": 60, "refill_time": 3_600_000}});
+    let (device, metrics) = device(tap, &json!({"tx_rate_limiter": limits}));
+    let config = json!({"network_interfaces": ["eth0"], "ipv4_address": "169.254.1.9"});
+    let mmds = Mmds::new(1000, Arc::default());
+    let device = device.with_metadata(mmds, serde_json::from_value(config).unwrap());
+    let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
+    let question = |target: &[u8; 4]| {
+        let head =
+            [[0xff; 6].as_slice(), &MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &MAC, &[10, 77, 0, 2]].concat();
+        [head.as_slice(), &[0; 6], target, &[0; 18]].concat()
+    };
+    // These do not count: the limits would let the second wait for an hour.
+    for _ in 0..20 {
+        driver.send(TxBuffer::from(&question(&[169, 254, 1, 9]))).unwrap();
+        let reply = receive(&mut driver);
+        assert_eq!(
+            (&reply[..6], &reply[20..22], &reply[28..32]),
+            (&MAC[..], &[0, 2][..], &[169, 254, 1, 9][..])
+        );
+    }
+    assert_eq!((metrics.tx_packets_count.total(), metrics.rx_packets_count.total()), (0, 20));
+    driver.send(TxBuffer::from(&question(&[169, 254, 1, 8]))).unwrap();
+    let mut frame = [0; 2048];
+    let length = wire.recv(&mut frame).unwrap();
+    assert_eq!(frame[HEADER..length], question(&[169, 254, 1, 8]), "the first one that the tap sees");
 }

@@ -70,6 +70,17 @@ impl Receive {
         }
     }
 
+    /// Receives `frame`, which has no header yet.
+    pub fn deliver(&mut self, frame: &[u8]) -> Result<Progress, NeedsReset> {
+        if !self.gather()? {
+            return Ok(Progress::NoRoom);
+        }
+        // A header of zeros asks the driver for nothing.
+        let bytes = [&[0; HEADER_SIZE as usize], frame].concat();
+        let length = self.vectors.copy_from(&bytes).map_err(|_| NeedsReset)? as u64;
+        self.finish(length).map(|()| Progress::Frame(length))
+    }
+
     /// Shows the driver what was received, and interrupts it if it wants that.
     pub fn signal(&mut self) -> Result<(), NeedsReset> {
         self.ring.signal()

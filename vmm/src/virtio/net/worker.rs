@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use super::limits::SharedLimits;
+use super::metadata::{self, Metadata};
 use super::receive::{Progress, Receive};
 use super::{FRAME_MAX, HEADER_SIZE};
 use crate::memory::GuestMemory;
@@ -23,8 +24,11 @@ const TURN_LENGTH: usize = 128;
 const TAP: u16 = 0;
 const RECEIVE_LIMIT: u16 = 1;
 const TRANSMIT_LIMIT: u16 = 2;
-/// How much of a frame is looked at: the headers of virtio and Ethernet.
-const HEAD_SIZE: usize = HEADER_SIZE as usize + 14;
+const METADATA: u16 = 3;
+/// The shortest frame: the headers of virtio and Ethernet.
+const FRAME_MIN: u64 = HEADER_SIZE + 14;
+/// How much of a frame is looked at.
+const HEAD_SIZE: usize = HEADER_SIZE as usize + metadata::HEAD_SIZE;
 /// Where the sender's address is in that.
 const SENDER: std::ops::Range<usize> = HEADER_SIZE as usize + 6..HEADER_SIZE as usize + 12;
 
@@ -47,6 +51,7 @@ pub struct NetWorker {
     transmit: Ring,
     shared: Shared,
     vectors: IoVectors,
+    metadata: Option<Metadata>,
     /// Whether frames of the tap are waited for: not while there is no room for them.
     listening: bool,
     /// The timer of each direction's limits, while that direction waits for it.
@@ -55,14 +60,15 @@ pub struct NetWorker {
 }
 
 impl NetWorker {
-    /// A worker for the queues.
-    pub fn new(receive: Receive, transmit: Ring, shared: Shared) -> NetWorker {
+    /// A worker for the queues, with the metadata service if the interface has it.
+    pub fn new(receive: Receive, transmit: Ring, shared: Shared, metadata: Option<Metadata>) -> NetWorker {
         let vectors = IoVectors::new(transmit.memory().clone());
         let mut worker = NetWorker {
             receive,
             transmit,
             shared,
             vectors,
+            metadata,
             listening: true,
             receive_waits: None,
             transmit_waits: None,
@@ -93,7 +99,7 @@ impl NetWorker {
                 metrics.rx_rate_limiter_throttled.increment();
                 break;
             }
-            match self.receive.receive(tap.as_fd())? {
+            match next_frame(&mut self.receive, self.metadata.as_mut(), tap)? {
                 Progress::Frame(length) => {
                     let bytes = length.saturating_sub(HEADER_SIZE);
                     limiter.take(bytes);
@@ -125,26 +131,41 @@ impl NetWorker {
 
     /// Sends what waits, as far as the limits allow it.
     fn transmit(&mut self) -> Result<Turn, NeedsReset> {
-        let NetWorker { transmit, shared, vectors, .. } = self;
+        let NetWorker { transmit, shared, vectors, metadata, .. } = self;
         let mut limits = shared.limits.lock();
         let limiter = &mut limits.transmit;
         let waited = limiter.waiting();
         let bytes = |chain: &Chain| chain.readable().len().saturating_sub(HEADER_SIZE);
+        // What the metadata service took, which does not count.
+        let mut taken = Vec::new();
         let turn = transmit.serve_within(limiter, bytes, |memory, chain| {
-            send(shared, memory, chain, vectors);
+            if send(shared, memory, chain, vectors, metadata.as_mut()) == Way::Metadata {
+                taken.push(bytes(chain));
+            }
             Ok(0)
         })?;
+        taken.into_iter().for_each(|bytes| limiter.give_back(bytes));
         if limiter.waiting() && !waited {
             shared.metrics.tx_rate_limiter_throttled.increment();
         }
         Ok(turn)
     }
 
+    /// Sends, and brings what the metadata service answers to that.
+    fn transmit_and_answer(&mut self) -> Result<Turn, NeedsReset> {
+        let sent = self.transmit()?;
+        if self.metadata.as_ref().and_then(Metadata::frame).is_none() {
+            return Ok(sent);
+        }
+        let received = self.receive()?;
+        Ok(if sent == Turn::More { sent } else { received })
+    }
+
     fn serve_queue(&mut self, index: u16) -> Result<Turn, NeedsReset> {
         match index {
             TRANSMIT => {
                 self.shared.metrics.tx_queue_event_count.increment();
-                self.transmit()
+                self.transmit_and_answer()
             }
             RECEIVE => {
                 self.shared.metrics.rx_queue_event_count.increment();
@@ -166,7 +187,11 @@ impl NetWorker {
             TRANSMIT_LIMIT => {
                 metrics.tx_rate_limiter_event_count.increment();
                 self.shared.limits.lock().transmit.timer_fired();
-                self.transmit()
+                self.transmit_and_answer()
+            }
+            METADATA => {
+                self.metadata.iter_mut().for_each(Metadata::timer_fired);
+                self.receive()
             }
             _ => {
                 metrics.rx_tap_event_count.increment();
@@ -178,6 +203,7 @@ impl NetWorker {
     /// After a turn: notes who waits, counts what the guest broke.
     fn finish(&mut self, turn: Result<Turn, NeedsReset>) -> Result<Turn, NeedsReset> {
         self.note_waits();
+        self.metadata.iter_mut().for_each(Metadata::rest);
         turn.inspect_err(|_| self.shared.metrics.event_fails.increment())
     }
 }
@@ -190,7 +216,8 @@ impl Worker for NetWorker {
             None => self.listening.then(|| (self.shared.tap.as_raw_fd(), TAP)),
         };
         let transmit = self.transmit_waits.map(|timer| (timer, TRANSMIT_LIMIT));
-        receive.into_iter().chain(transmit).collect()
+        let metadata = self.metadata.as_ref().and_then(Metadata::descriptor).map(|timer| (timer, METADATA));
+        receive.into_iter().chain(transmit).chain(metadata).collect()
     }
 
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
@@ -204,23 +231,62 @@ impl Worker for NetWorker {
     }
 }
 
+/// Receives a frame of the metadata service or, when that has none, of the tap.
+fn next_frame(
+    receive: &mut Receive,
+    metadata: Option<&mut Metadata>,
+    tap: &Tap,
+) -> Result<Progress, NeedsReset> {
+    let Some((metadata, progress)) = metadata.and_then(|metadata| {
+        let progress = receive.deliver(metadata.frame()?);
+        Some((metadata, progress))
+    }) else {
+        return receive.receive(tap.as_fd());
+    };
+    if let Ok(Progress::Frame(_)) = progress {
+        metadata.sent();
+    }
+    progress
+}
+
+/// Where a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To the metadata service.
+    Metadata,
+    /// To the tap, or nowhere.
+    Wire,
+}
+
 /// Sends one frame. What the host does not take (too long, too short, a header that contradicts the frame, an
 /// interface that is down) is lost, as on any wire.
-fn send(shared: &Shared, memory: &GuestMemory, chain: &Chain, vectors: &mut IoVectors) {
+fn send(
+    shared: &Shared,
+    memory: &GuestMemory,
+    chain: &Chain,
+    vectors: &mut IoVectors,
+    metadata: Option<&mut Metadata>,
+) -> Way {
     let metrics = &shared.metrics;
     let frame = chain.readable();
-    let mut head = [0; HEAD_SIZE];
-    vectors.clear();
-    // Read apart from what the kernel sends: a guest may change it meanwhile, and only fools the count.
-    if frame.len() < HEAD_SIZE as u64
-        || frame.len() > FRAME_MAX
-        || frame.read(memory, &mut head).is_err()
-        || vectors.fill(frame).is_err()
+    let (head, _) = frame.split_at(HEAD_SIZE as u64);
+    let mut bytes = [0; HEAD_SIZE];
+    let bytes = bytes.split_at_mut(usize::try_from(head.len()).unwrap_or_default()).0;
+    // Read apart from what the kernel sends: a guest may change it meanwhile, and only fools itself.
+    let malformed = frame.len() < FRAME_MIN || frame.len() > FRAME_MAX || head.read(memory, bytes).is_err();
+    let packet = bytes.get(HEADER_SIZE as usize..).unwrap_or_default();
+    if !malformed
+        && let Some(metadata) = metadata
+        && metadata.take(memory, packet, frame.split_at(HEADER_SIZE).1)
     {
-        metrics.tx_malformed_frames.increment();
-        return;
+        return Way::Metadata;
     }
-    if head.get(SENDER) != Some(shared.mac.as_slice()) {
+    vectors.clear();
+    if malformed || vectors.fill(frame).is_err() {
+        metrics.tx_malformed_frames.increment();
+        return Way::Wire;
+    }
+    if bytes.get(SENDER) != Some(shared.mac.as_slice()) {
         metrics.tx_spoofed_mac_count.increment();
     }
     match vectors.write(shared.tap.as_fd()) {
@@ -233,6 +299,7 @@ fn send(shared: &Shared, memory: &GuestMemory, chain: &Chain, vectors: &mut IoVe
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => metrics.tx_malformed_frames.increment(),
         Err(_) => metrics.tap_write_fails.increment(),
     }
+    Way::Wire
 }
 
 #[cfg(test)]
