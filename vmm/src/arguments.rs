@@ -18,6 +18,8 @@ bulkhead-vmm: one process, one microVM
   --id ID                 the machine's name (anonymous-instance)
   --exit-record-fd N      write a line of JSON that says how the machine ended to descriptor N
   --http-api-max-payload-size BYTES   limit on a request's body (51200)
+  --metadata FILE         JSON for the metadata service
+  --mmds-size-limit BYTES   limit on the metadata (that of a request's body)
   --version, --help
 
 Taken for Firecracker's sake and of no effect: --level, --log-path, --module, --show-level,
@@ -39,15 +41,8 @@ const WITHOUT_EFFECT: [(&str, bool); 10] = [
 ];
 
 /// What Firecracker has and this VMM has not yet.
-const NOT_YET: [&str; 7] = [
-    "--enable-pci",
-    "--metadata",
-    "--metrics-path",
-    "--mmds-size-limit",
-    "--seccomp-filter",
-    "--describe-snapshot",
-    "--snapshot-version",
-];
+const NOT_YET: [&str; 5] =
+    ["--enable-pci", "--metrics-path", "--seccomp-filter", "--describe-snapshot", "--snapshot-version"];
 
 /// What is wrong with the arguments.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -101,6 +96,10 @@ pub struct Arguments {
     pub exit_record_fd: Option<i32>,
     /// The largest body of a request, in bytes.
     pub max_payload: usize,
+    /// The metadata to start with.
+    pub metadata: Option<PathBuf>,
+    /// The most metadata, in bytes.
+    pub mmds_limit: usize,
 }
 
 /// The version of Firecracker's specification that this VMM follows.
@@ -162,8 +161,15 @@ struct Given {
 }
 
 impl Given {
-    const NAMES: [&'static str; 5] =
-        ["--config-file", "--api-sock", "--id", "--exit-record-fd", "--http-api-max-payload-size"];
+    const NAMES: [&'static str; 7] = [
+        "--config-file",
+        "--api-sock",
+        "--id",
+        "--exit-record-fd",
+        "--http-api-max-payload-size",
+        "--metadata",
+        "--mmds-size-limit",
+    ];
 
     fn set(&mut self, name: &'static str, value: OsString) -> Result<(), ArgumentError> {
         if self.values.iter().any(|(other, _)| *other == name) {
@@ -197,12 +203,15 @@ impl Given {
             api_sock.get_or_insert_with(|| DEFAULT_SOCKET.into());
         }
         let id = self.take("--id").unwrap_or_else(|| "anonymous-instance".into());
+        let max_payload = self.number("--http-api-max-payload-size")?.unwrap_or(DEFAULT_PAYLOAD);
         Ok(Arguments {
             config_file,
             api_sock,
             id: checked_id(id)?,
             exit_record_fd: self.number::<u16>("--exit-record-fd")?.map(i32::from),
-            max_payload: self.number("--http-api-max-payload-size")?.unwrap_or(DEFAULT_PAYLOAD),
+            max_payload,
+            metadata: self.take("--metadata").map(PathBuf::from),
+            mmds_limit: self.number("--mmds-size-limit")?.unwrap_or(max_payload),
         })
     }
 }
@@ -236,6 +245,18 @@ mod tests {
         };
         assert_eq!(arguments.api_sock, Some("/s".into()));
         assert_eq!((arguments.id.as_str(), arguments.max_payload), ("a-1", 51200));
+    }
+
+    #[test]
+    fn metadata_may_be_as_long_as_a_request_unless_told_otherwise() {
+        let limit = |words: &[&str]| match run(words) {
+            Ok(Command::Run(arguments)) => arguments.mmds_limit,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limit(&["--metadata", "/m"]), DEFAULT_PAYLOAD);
+        assert_eq!(limit(&["--http-api-max-payload-size", "7"]), 7);
+        assert_eq!(limit(&["--http-api-max-payload-size", "7", "--mmds-size-limit", "9"]), 9);
+        assert!(matches!(run(&["--mmds-size-limit", "x"]), Err(ArgumentError::Value { .. })));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::config::{ConfigError, MachineSpec};
 use crate::http::{ApiError, ApiServer};
 use crate::machine::{ControlError, Controller, Host};
 use crate::metrics::Registry;
+use crate::mmds::{Mmds, MmdsError};
 use crate::signals::Signals;
 use crate::vcpu::Ending;
 use crate::virtio::VirtioError;
@@ -33,6 +34,8 @@ enum ProcessError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Metadata(#[from] MmdsError),
+    #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -47,7 +50,7 @@ enum ProcessError {
 impl ProcessError {
     fn status(&self) -> u8 {
         match self {
-            Self::Config(_) => BAD_CONFIGURATION,
+            Self::Config(_) | Self::Metadata(_) => BAD_CONFIGURATION,
             _ => FAILED,
         }
     }
@@ -85,7 +88,10 @@ fn run_machine(arguments: &Arguments) -> Result<(ExitRecord, u8), ProcessError> 
     let (endings, ended) = mpsc::channel();
     signals.listen(&devices.handle, endings.clone())?;
 
-    let host = Host { worker_loop: devices.handle.clone(), endings, metrics: Registry::default() };
+    let metrics = Registry::default();
+    let mmds = Mmds::new(arguments.mmds_limit, metrics.group("mmds"));
+    arguments.metadata.as_deref().map(|path| mmds.load(path)).transpose()?;
+    let host = Host { worker_loop: devices.handle.clone(), endings, metrics, mmds };
     let controller = Arc::new(Controller::new(arguments.id.clone(), spec, host));
     let api = arguments.api_sock.as_deref().map(ApiServer::bind).transpose()?;
     if arguments.config_file.is_some() {

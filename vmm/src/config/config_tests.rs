@@ -56,7 +56,6 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     let cases = [
         ("/balloon", json!({"amount_mib": 1}), "balloon"),
         ("/drives/0/socket", json!("/x"), "socket"),
-        ("/network-interfaces/0/mtu", json!(9000), "mtu"),
         ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
         ("/machine-config/huge_pages", json!("2M"), "huge_pages"),
         ("/boot-source/key", json!("/key"), "boot-source.key"),
@@ -87,6 +86,9 @@ fn values_are_checked() {
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00"), "not a MAC address"),
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00:+2"), "not a MAC address"),
         ("/network-interfaces/0/host_dev_name", json!("a/b"), "not an interface's name"),
+        ("/network-interfaces/0/mtu", json!(67), "mtu is 67, not 68 to 65535"),
+        ("/network-interfaces/0/mtu", json!(65536), "expected u16"),
+        ("/network-interfaces/0/rx_rate_limiter", json!({"colour": 1}), "unknown field `colour`"),
         ("/boot-source/kernel_image_path", json!(null), "kernel_image_path is missing"),
         ("/boot-source/appliance", json!("/a"), "exclude each other"),
     ];

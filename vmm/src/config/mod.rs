@@ -7,6 +7,7 @@ mod boot_source;
 mod drive;
 mod limiter;
 mod machine;
+mod mmds;
 mod network;
 mod not_yet;
 mod observation;
@@ -23,7 +24,10 @@ pub use self::boot_source::BootSource;
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
 pub use self::machine::MachineConfig;
-pub use self::network::NetworkInterface;
+pub use self::mmds::{MmdsConfig, MmdsVersion};
+#[cfg(test)]
+pub use self::network::MacAddress;
+pub use self::network::{NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
 pub use self::observation::{Logger, Metrics};
 pub use self::pmem::{Pmem, PmemChange};
@@ -82,6 +86,9 @@ pub struct MachineSpec {
     /// Files as memory.
     #[serde(default)]
     pub pmem: Vec<Pmem>,
+    /// The way to the metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mmds_config: Option<MmdsConfig>,
     /// The socket device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<Vsock>,
@@ -100,8 +107,6 @@ pub struct MachineSpec {
     cpu_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
     memory_hotplug: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    mmds_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
     serial: Option<NotYet>,
 }
@@ -128,7 +133,6 @@ impl MachineSpec {
             ("balloon", &self.balloon),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
-            ("mmds-config", &self.mmds_config),
             ("serial", &self.serial),
         ];
         not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
@@ -152,6 +156,7 @@ impl MachineSpec {
             unique("network interface", &interface.iface_id, ids)?;
             checked.set_network_interface(interface.clone())?;
         }
+        self.mmds_config.iter().cloned().try_for_each(|section| checked.set_mmds_config(section))?;
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
         self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;

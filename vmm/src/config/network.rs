@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, NotYet, check_id, not_yet};
+use super::{ConfigError, MachineSpec, RateLimiter, check_id};
 
 /// Linux's `IFNAMSIZ`, without the terminating zero.
 const MAX_NAME: usize = 15;
+/// Linux's `ETH_MIN_MTU`, what IPv4 needs (RFC 791).
+const MIN_MTU: u16 = 68;
 
 /// A network device behind a tap of the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,33 +20,62 @@ pub struct NetworkInterface {
     /// `AA:BB:CC:DD:EE:FF`; made from the id when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_mac: Option<MacAddress>,
-    #[serde(default, skip_serializing)]
-    mtu: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    rx_rate_limiter: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    tx_rate_limiter: Option<NotYet>,
+    /// The longest packet, in bytes, that the guest's driver is told to send; its own choice when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// How much the guest may receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_rate_limiter: Option<RateLimiter>,
+    /// How much the guest may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_rate_limiter: Option<RateLimiter>,
+}
+
+/// What may change in a network device while the guest runs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkInterfaceChange {
+    /// Which one.
+    pub iface_id: String,
+    /// The buckets that change of what the guest may receive.
+    #[serde(default)]
+    pub rx_rate_limiter: Option<RateLimiter>,
+    /// The buckets that change of what the guest may send.
+    #[serde(default)]
+    pub tx_rate_limiter: Option<RateLimiter>,
 }
 
 impl NetworkInterface {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_id("network interface", &self.iface_id)?;
-        let fields = [
-            ("mtu", &self.mtu),
-            ("rx_rate_limiter", &self.rx_rate_limiter),
-            ("tx_rate_limiter", &self.tx_rate_limiter),
-        ];
-        for (name, value) in fields {
-            let field = format!("network-interfaces.{name} (interface {})", self.iface_id);
-            not_yet::refuse(&field, value.as_ref())?;
-        }
+        let section = || format!("network interface {}", self.iface_id);
         let name = &self.host_dev_name;
         let fine = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fine) {
-            let section = format!("network interface {}", self.iface_id);
-            return Err(ConfigError::invalid(section, format!("{name:?} is not an interface's name")));
+            return Err(ConfigError::invalid(section(), format!("{name:?} is not an interface's name")));
+        }
+        if let Some(mtu) = self.mtu
+            && mtu < MIN_MTU
+        {
+            return Err(ConfigError::invalid(
+                section(),
+                format!("mtu is {mtu}, not {MIN_MTU} to {}", u16::MAX),
+            ));
         }
         Ok(())
+    }
+
+    /// Takes over what `change` names.
+    fn update(&mut self, change: &NetworkInterfaceChange) {
+        let limits = [
+            (&mut self.rx_rate_limiter, &change.rx_rate_limiter),
+            (&mut self.tx_rate_limiter, &change.tx_rate_limiter),
+        ];
+        for (limits, change) in limits {
+            if let Some(change) = change {
+                limits.get_or_insert_default().update(change);
+            }
+        }
     }
 
     /// The address that the guest's card has: the one asked for, or one made from the id, so that it is
@@ -61,6 +92,19 @@ impl NetworkInterface {
                 [0x06, 0x00, a, b, c, d]
             }
         }
+    }
+}
+
+impl MachineSpec {
+    /// Takes over what changed in a network device.
+    pub fn update_network_interface(&mut self, change: &NetworkInterfaceChange) -> Result<(), ConfigError> {
+        let found = self.network_interfaces.iter_mut().find(|one| one.iface_id == change.iface_id);
+        let Some(interface) = found else {
+            let section = format!("network interface {}", change.iface_id);
+            return Err(ConfigError::invalid(section, "there is none with this id"));
+        };
+        interface.update(change);
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::config::MachineSpec;
 use crate::machine::{Controller, Host};
 use crate::metrics::Registry;
+use crate::mmds::Mmds;
 use crate::virtio::worker_loop::WorkerLoop;
 
 struct Server {
@@ -26,6 +27,7 @@ impl Server {
             worker_loop: WorkerLoop::new().unwrap().handle(),
             endings: mpsc::channel().0,
             metrics: Registry::default(),
+            mmds: Mmds::new(200, Arc::default()),
         };
         let controller = Controller::new("vm-1".into(), MachineSpec::default(), host);
         let _socket = ApiServer::bind(&path).unwrap().serve(Arc::new(controller), 51200).unwrap();
@@ -86,6 +88,56 @@ fn a_machine_is_described_and_configured() {
     assert_eq!(config["machine-config"]["vcpu_count"], 4);
     assert_eq!(config["machine-config"]["mem_size_mib"], 256);
     assert_eq!(config["drives"][0]["drive_id"], "a");
+}
+
+#[test]
+fn metadata_is_kept_within_its_limit() {
+    let server = Server::new();
+    let get = || server.call("GET", "/mmds", None);
+    assert_eq!(get(), (200, json!({})));
+    assert!(server.fault("PATCH", "/mmds", Some(json!({"a": 1}))).contains("not initialized"));
+    assert_eq!(server.call("PUT", "/mmds", Some(json!({"a": {"b": 1}}))).0, 204);
+    assert_eq!(server.call("PATCH", "/mmds", Some(json!({"a": {"c": 2}}))).0, 204);
+    assert_eq!(get(), (200, json!({"a": {"b": 1, "c": 2}})));
+    for method in ["PUT", "PATCH"] {
+        let (status, body) = server.call(method, "/mmds", Some(json!({"d": "x".repeat(200)})));
+        assert!(status == 413 && body["fault_message"].as_str().unwrap().contains("limit of 200"), "{body}");
+    }
+    assert_eq!(get(), (200, json!({"a": {"b": 1, "c": 2}})));
+    assert_eq!(server.call("PATCH", "/mmds", Some(json!({"a": null}))).0, 204);
+    assert_eq!(get(), (200, json!({})));
+    assert!(server.fault("PUT", "/mmds", None).contains("no body"));
+}
+
+#[test]
+fn the_way_to_metadata_is_checked() {
+    let server = Server::new();
+    let interface = json!({"iface_id": "n", "host_dev_name": "tap0", "mtu": 1400});
+    let refused = [
+        (json!({"network_interfaces": []}), "network_interfaces is empty"),
+        (json!({"network_interfaces": ["n"]}), "no network interface \"n\""),
+        (json!({"version": "V2"}), "missing field `network_interfaces`"),
+        (json!({"network_interfaces": ["n"], "version": "V3"}), "unknown variant `V3`"),
+        (json!({"network_interfaces": ["n"], "colour": 1}), "unknown field `colour`"),
+        (json!({"network_interfaces": ["n"], "ipv4_address": "1.1.1.1"}), "1.1.1.1 is not a link-local"),
+        (json!({"network_interfaces": ["n"], "ipv4_address": "169.254.0.1"}), "is not a link-local"),
+        (json!({"network_interfaces": ["n"], "ipv4_address": "169.254.255.1"}), "is not a link-local"),
+        (json!({"network_interfaces": ["n"], "ipv4_address": ""}), "invalid IPv4 address"),
+    ];
+    for (body, expected) in refused {
+        let message = server.fault("PUT", "/mmds/config", Some(body));
+        assert!(message.contains(expected), "{message}");
+    }
+    assert_eq!(server.call("PUT", "/network-interfaces/n", Some(interface)).0, 204);
+    let body = json!({"network_interfaces": ["n"], "ipv4_address": null});
+    assert_eq!(server.call("PUT", "/mmds/config", Some(body)).0, 204);
+    let config = server.call("GET", "/vm/config", None).1;
+    let expected = json!({"version": "V1", "network_interfaces": ["n"], "ipv4_address": "169.254.169.254",
+                          "imds_compat": false});
+    assert_eq!(config["mmds-config"], expected);
+    assert_eq!(config["network-interfaces"][0]["mtu"], 1400);
+    let change = json!({"iface_id": "n"});
+    assert!(server.fault("PATCH", "/network-interfaces/n", Some(change)).contains("before starting"));
 }
 
 #[test]

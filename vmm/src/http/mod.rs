@@ -16,6 +16,7 @@ mod instance;
 mod logger;
 mod machine_config;
 mod metrics;
+mod mmds;
 mod network_interfaces;
 mod pmem;
 mod version;

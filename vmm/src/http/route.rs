@@ -5,8 +5,8 @@ use hyper::Method;
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, network_interfaces,
-    pmem, version, vm_config, vsock,
+    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
+    network_interfaces, pmem, version, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -24,6 +24,11 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/pmem/*", pmem::put),
     (Method::PATCH, "/pmem/*", pmem::patch),
     (Method::PUT, "/network-interfaces/*", network_interfaces::put),
+    (Method::PATCH, "/network-interfaces/*", network_interfaces::patch),
+    (Method::GET, "/mmds", mmds::get),
+    (Method::PUT, "/mmds", mmds::put),
+    (Method::PATCH, "/mmds", mmds::patch),
+    (Method::PUT, "/mmds/config", mmds::put_config),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
     (Method::PUT, "/logger", logger::put),
@@ -32,9 +37,9 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 6] = ["balloon", "cpu-config", "hotplug", "mmds", "serial", "snapshot"];
+const NOT_YET: [&str; 5] = ["balloon", "cpu-config", "hotplug", "serial", "snapshot"];
 /// What Firecracker changes after the start and this VMM does not yet.
-const NOT_YET_PATCHED: [&str; 2] = ["network-interfaces", "vm"];
+const NOT_YET_PATCHED: [&str; 1] = ["vm"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {

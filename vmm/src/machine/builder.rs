@@ -17,6 +17,7 @@ use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
+use crate::mmds::Mmds;
 use crate::vcpu::{Buses, Ending, VcpuError, VcpuThread, prepare_signals};
 use crate::virtio::worker_loop::WorkerLoopHandle;
 
@@ -74,6 +75,8 @@ pub struct Host {
     pub endings: Sender<Ending>,
     /// Where its figures are counted.
     pub metrics: Registry,
+    /// Its metadata, which may be written at any time.
+    pub mmds: Mmds,
 }
 
 /// A machine that runs.
@@ -99,7 +102,7 @@ pub struct Remains {
 pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
-    let (virtio, handles) = devices::open(spec, &host.metrics)?;
+    let (virtio, handles) = devices::open(spec, host)?;
 
     let kvm = Kvm::open()?;
     let mut vm = kvm.create_vm()?;

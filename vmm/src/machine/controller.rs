@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
-use crate::config::{ConfigError, MachineSpec};
+use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
+use crate::mmds::Mmds;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,11 @@ impl Controller {
         self.inner().life.state()
     }
 
+    /// The machine's metadata, which may be read and written in every state.
+    pub fn mmds(&self) -> &Mmds {
+        &self.host.mmds
+    }
+
     /// The configuration as it stands.
     pub fn spec(&self) -> MachineSpec {
         self.inner().spec.clone()
@@ -100,6 +106,17 @@ impl Controller {
             Some(machine) => change(spec, machine),
             None => Err(Refused::BeforeStart.into()),
         }
+    }
+
+    /// Changes the limits of a network interface that runs.
+    pub fn change_network_interface(&self, change: &NetworkInterfaceChange) -> Result<(), ControlError> {
+        self.change_running(|spec, machine| {
+            spec.update_network_interface(change)?;
+            if let Some(interface) = machine.handles().interfaces.get(&change.iface_id) {
+                interface.update(change);
+            }
+            Ok(())
+        })
     }
 
     /// Builds the machine and runs it. After a failure it can be configured and started again.

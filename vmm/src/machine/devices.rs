@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use bulkhead_protocol::exit;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::builder::BuildError;
+use super::builder::{BuildError, Host};
 use super::storage;
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
-use crate::config::MachineSpec;
+use crate::config::{MachineSpec, NetworkInterface};
 use crate::kvm::Vm;
 use crate::legacy::console::Console;
 use crate::legacy::exit_device::ExitDevice;
@@ -18,13 +18,12 @@ use crate::legacy::keyboard::{self, Keyboard};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
-use crate::metrics::Registry;
 use crate::net::Tap;
 use crate::vcpu::Buses;
 use crate::virtio::block::BlockHandle;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
-use crate::virtio::net::NetDevice;
+use crate::virtio::net::{InterfaceHandle, NetDevice};
 use crate::virtio::pmem::PmemHandle;
 use crate::virtio::rng::RngDevice;
 use crate::virtio::vsock::VsockDevice;
@@ -41,16 +40,19 @@ pub struct Handles {
     pub drives: BTreeMap<String, BlockHandle>,
     /// Files as memory.
     pub pmem: BTreeMap<String, PmemHandle>,
+    /// Network interfaces.
+    pub interfaces: BTreeMap<String, InterfaceHandle>,
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
-/// `metrics`.
+/// the metrics of `host`.
 pub(super) fn open(
     spec: &MachineSpec,
-    metrics: &Registry,
+    host: &Host,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     let mut handles = Handles::default();
+    let metrics = &host.metrics;
     for drive in storage::drives(spec) {
         let device = storage::open_drive(&drive, metrics)?;
         handles.drives.insert(drive.drive_id, device.handle());
@@ -61,9 +63,8 @@ pub(super) fn open(
         devices.push(Box::new(device));
     }
     for interface in &spec.network_interfaces {
-        let refused = |error: Cause| BuildError::Device(interface.iface_id.clone(), error);
-        let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
-        let device = NetDevice::new(&interface.iface_id, tap, interface.mac());
+        let device = open_interface(spec, interface, host)?;
+        handles.interfaces.insert(interface.iface_id.clone(), device.handle());
         devices.push(Box::new(device));
     }
     if let Some(vsock) = &spec.vsock {
@@ -80,6 +81,24 @@ pub(super) fn open(
         return Err(BuildError::TooManyDevices { asked: devices.len(), lines });
     }
     Ok((devices, handles))
+}
+
+fn open_interface(
+    spec: &MachineSpec,
+    interface: &NetworkInterface,
+    host: &Host,
+) -> Result<NetDevice, BuildError> {
+    let id = &interface.iface_id;
+    let refused = |error: Cause| BuildError::Device(id.clone(), error);
+    let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
+    let metrics = host.metrics.device_group("net", id);
+    let device = NetDevice::new(interface, tap, metrics).map_err(|error| refused(error.into()))?;
+    Ok(match &spec.mmds_config {
+        Some(config) if config.network_interfaces.contains(id) => {
+            device.with_metadata(host.mmds.clone(), config.clone())
+        }
+        _ => device,
+    })
 }
 
 /// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.

@@ -6,6 +6,8 @@
 
 mod block;
 mod entropy;
+mod mmds;
+mod net;
 mod pmem;
 mod vcpu;
 
@@ -18,6 +20,8 @@ use serde_json::{Map, Value};
 
 pub use self::block::BlockMetrics;
 pub use self::entropy::EntropyMetrics;
+pub use self::mmds::MmdsMetrics;
+pub use self::net::NetMetrics;
 pub use self::pmem::PmemMetrics;
 pub use self::vcpu::VcpuMetrics;
 

@@ -152,7 +152,7 @@ fn net() {
                 }
             }
         });
-        survives(NetDevice::new("eth0", Tap::from_socket(ours), [2; 6]), seed);
+        survives(NetDevice::plain(Tap::from_socket(ours), [2; 6]), seed);
         echo.join().unwrap();
     }
 }

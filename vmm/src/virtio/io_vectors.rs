@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::span::{NoMemory, Span};
 use crate::memory::GuestMemory;
@@ -116,6 +116,20 @@ impl IoVectors {
         let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
         self.mark_written(read);
         Ok(read)
+    }
+
+    /// Copies `bytes` into the vectors' memory, as far as that goes; tells how far.
+    pub fn copy_from(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
+        let mut rest = bytes;
+        for &(address, length) in &self.pieces {
+            let (now, later) = rest.split_at(length.min(rest.len()));
+            self.memory.write_slice(now, address).map_err(|_| NoMemory)?;
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(bytes.len() - rest.len())
     }
 
     /// One `writev`: a packet, or what a stream takes.

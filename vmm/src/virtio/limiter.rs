@@ -44,24 +44,41 @@ impl Limiter {
     }
 
     fn pass_at(&mut self, now: Instant, bytes: u64) -> bool {
-        let mut buckets = [(&mut self.bytes, bytes), (&mut self.operations, 1)];
-        let wait = buckets
-            .iter_mut()
-            .filter_map(|(bucket, _)| bucket.as_mut())
-            .map(|bucket| bucket.wait(now))
-            .max()
-            .unwrap_or_default();
-        if !wait.is_zero() {
-            // Without a timer the device would wait for ever; then a limit is the lesser good.
-            self.waiting = self.waiting || self.timer.reset(wait, None).is_ok();
-            return !self.waiting;
+        let ready = self.ready_at(now);
+        if ready {
+            self.take(bytes);
         }
-        for (bucket, tokens) in buckets {
+        ready
+    }
+
+    /// As [`Limiter::pass`] for an operation whose size is not known before it took place: what is let pass is
+    /// to be counted with [`Limiter::take`].
+    pub fn ready(&mut self) -> bool {
+        if self.bytes.is_none() && self.operations.is_none() {
+            return true;
+        }
+        self.ready_at(Instant::now())
+    }
+
+    fn ready_at(&mut self, now: Instant) -> bool {
+        let buckets = [&mut self.bytes, &mut self.operations];
+        let waits = buckets.into_iter().flatten().map(|bucket| bucket.wait(now));
+        let wait = waits.max().unwrap_or_default();
+        if wait.is_zero() {
+            return true;
+        }
+        // Without a timer the device would wait for ever; then a limit is the lesser good.
+        self.waiting = self.waiting || self.timer.reset(wait, None).is_ok();
+        !self.waiting
+    }
+
+    /// Counts an operation of `bytes` that [`Limiter::ready`] let pass.
+    pub fn take(&mut self, bytes: u64) {
+        for (bucket, tokens) in [(&mut self.bytes, bytes), (&mut self.operations, 1)] {
             if let Some(bucket) = bucket {
                 bucket.take(tokens);
             }
         }
-        true
     }
 
     /// Takes `bytes` more for an operation that has passed and turned out to be larger.

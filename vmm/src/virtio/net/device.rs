@@ -1,16 +1,22 @@
 //! What the network device is.
 
+use std::io;
 use std::sync::Arc;
 
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
     VIRTIO_NET_F_GUEST_UFO, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
-    VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF,
+    VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
 };
 
+use super::limits::{InterfaceHandle, SharedLimits};
+use super::metadata::Metadata;
 use super::receive::Receive;
-use super::worker::NetWorker;
-use super::{FRAME_MAX, FRAME_MAX_PLAIN};
+use super::worker::{NetWorker, Shared};
+use super::{FRAME_MAX, FRAME_MAX_PLAIN, FRAME_OVERHEAD};
+use crate::config::{MmdsConfig, NetworkInterface};
+use crate::metrics::NetMetrics;
+use crate::mmds::{Mmds, Wire};
 use crate::net::{Offload, Tap};
 use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
 use crate::virtio::features;
@@ -33,18 +39,55 @@ const FEATURES: u64 = features::COMMON
     | 1 << VIRTIO_NET_F_GUEST_TSO6
     | 1 << VIRTIO_NET_F_GUEST_UFO;
 
+/// Where the MTU is in the configuration space, behind the address, the link's status and the number of pairs
+/// of queues (virtio 1.2 section 5.1.4).
+const MTU_OFFSET: usize = 10;
+
+/// What Ethernet has when nobody says.
+const MTU_USUAL: u16 = 1500;
+
 /// A network interface.
-#[derive(Debug)]
 pub struct NetDevice {
     id: String,
-    tap: Arc<Tap>,
-    mac: [u8; 6],
+    config: [u8; MTU_OFFSET + 2],
+    mtu: Option<u16>,
+    shared: Shared,
+    metadata: Option<(Mmds, Wire)>,
 }
 
 impl NetDevice {
-    /// An interface by the name of `id` with the address `mac`, at the other end of `tap`.
-    pub fn new(id: &str, tap: Tap, mac: [u8; 6]) -> NetDevice {
-        NetDevice { id: id.to_owned(), tap: Arc::new(tap), mac }
+    /// The interface that `spec` describes, at the other end of `tap`. Fails when the host has no timers for
+    /// its limits.
+    pub fn new(spec: &NetworkInterface, tap: Tap, metrics: Arc<NetMetrics>) -> io::Result<NetDevice> {
+        let mut config = [0; MTU_OFFSET + 2];
+        let (front, mtu) = config.split_at_mut(MTU_OFFSET);
+        for (to, from) in front.iter_mut().zip(spec.mac()) {
+            *to = from;
+        }
+        mtu.copy_from_slice(&spec.mtu.unwrap_or_default().to_le_bytes());
+        let limits = SharedLimits::new(spec)?;
+        let shared = Shared { tap: Arc::new(tap), mac: spec.mac(), limits, metrics };
+        Ok(NetDevice { id: spec.iface_id.clone(), config, mtu: spec.mtu, shared, metadata: None })
+    }
+
+    /// The same with the metadata service on it, whose frames the tap never sees.
+    pub fn with_metadata(mut self, mmds: Mmds, config: MmdsConfig) -> NetDevice {
+        let mtu = self.mtu.unwrap_or(MTU_USUAL);
+        self.metadata = Some((mmds, Wire { config, mtu }));
+        self
+    }
+
+    /// One without limits, counted for nobody.
+    #[cfg(test)]
+    pub fn plain(tap: Tap, mac: [u8; 6]) -> NetDevice {
+        let mac = crate::config::MacAddress(mac);
+        let spec = serde_json::json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": mac});
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), tap, Arc::default()).unwrap()
+    }
+
+    /// The way to change it while it runs.
+    pub fn handle(&self) -> InterfaceHandle {
+        InterfaceHandle::new(self.shared.limits.clone())
     }
 }
 
@@ -58,7 +101,7 @@ impl VirtioDevice for NetDevice {
     }
 
     fn features(&self) -> u64 {
-        FEATURES
+        FEATURES | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -66,10 +109,17 @@ impl VirtioDevice for NetDevice {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        read_config_space(&self.mac, offset, data);
+        read_config_space(&self.config, offset, data);
     }
 
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+        let failed = || self.shared.metrics.activate_fails.increment();
+        Ok(Box::new(self.worker(activation).inspect_err(|_| failed())?))
+    }
+}
+
+impl NetDevice {
+    fn worker(&self, activation: Activation) -> Result<NetWorker, NeedsReset> {
         let accepted = activation.features;
         let has = |bit: u32| accepted & 1 << bit != 0;
         // The driver cannot take unfinished packets without unfinished checksums (section 5.1.3.1).
@@ -80,13 +130,16 @@ impl VirtioDevice for NetDevice {
             tso6: checksum && has(VIRTIO_NET_F_GUEST_TSO6),
             ufo: checksum && has(VIRTIO_NET_F_GUEST_UFO),
         };
-        self.tap.set_offload(offload).map_err(|_| NeedsReset)?;
+        self.shared.tap.set_offload(offload).map_err(|_| NeedsReset)?;
         let large = offload.tso4 || offload.tso6 || offload.ufo;
-        let frame_max = if large { FRAME_MAX } else { FRAME_MAX_PLAIN };
+        let plain = FRAME_MAX_PLAIN.max(u64::from(self.mtu.unwrap_or_default()) + FRAME_OVERHEAD);
+        let frame_max = if large { FRAME_MAX } else { plain };
         let mergeable = has(VIRTIO_NET_F_MRG_RXBUF);
         let [receive, transmit] =
             <[Ring; 2]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
         let receive = Receive::new(receive, frame_max, mergeable);
-        Ok(Box::new(NetWorker::new(receive, transmit, Arc::clone(&self.tap))))
+        let metadata = self.metadata.clone().map(|(mmds, wire)| Metadata::new(mmds, wire));
+        let metadata = metadata.transpose().map_err(|_| NeedsReset)?;
+        Ok(NetWorker::new(receive, transmit, self.shared.clone(), metadata))
     }
 }

@@ -1,14 +1,19 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_MRG_RXBUF,
-    VIRTIO_NET_F_RSS,
+    VIRTIO_NET_F_MTU, VIRTIO_NET_F_RSS,
 };
 use virtio_drivers::device::net::{TxBuffer, VirtIONet};
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::config::{MacAddress, NetworkInterfaceChange};
+use crate::metrics::NetMetrics;
+use crate::mmds::Mmds;
 use crate::net::{Tap, in_own_network};
 use crate::virtio::driver::{ArenaHal, Buffer, Hostile, INDIRECT, Machine, NEXT, WRITE, Window, wait_for};
 use crate::virtio::features::{COMMON, VERSION_1};
@@ -26,10 +31,18 @@ fn wire() -> (Tap, UnixDatagram) {
     (Tap::from_socket(ours), theirs)
 }
 
+/// An interface with what `more` says, behind `tap`.
+fn device(tap: Tap, more: &Value) -> (NetDevice, Arc<NetMetrics>) {
+    let mut spec = json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": MacAddress(MAC)});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let metrics = Arc::<NetMetrics>::default();
+    (NetDevice::new(&serde_json::from_value(spec).unwrap(), tap, metrics.clone()).unwrap(), metrics)
+}
+
 type Stranger = VirtIONet<ArenaHal, Window, 16>;
 
 fn stranger(machine: &Machine, tap: Tap) -> Stranger {
-    VirtIONet::new(machine.window(NetDevice::new("eth0", tap, MAC)), 2048).unwrap()
+    VirtIONet::new(machine.window(NetDevice::plain(tap, MAC)), 2048).unwrap()
 }
 
 fn receive(driver: &mut Stranger) -> Vec<u8> {
@@ -83,7 +96,7 @@ const BUFFER_SIZE: u32 = 256;
 
 fn victim(features: u64) -> Victim {
     let (machine, (tap, wire)) = (Machine::new(), wire());
-    let mut driver = Hostile::new(&machine, NetDevice::new("eth0", tap, MAC));
+    let mut driver = Hostile::new(&machine, NetDevice::plain(tap, MAC));
     driver.start(COMMON | features, 32);
     Victim { driver, wire, _machine: machine }
 }
@@ -235,4 +248,126 @@ fn a_real_tap_answers_arp() {
         assert_eq!(reply[20..22], [0, 2], "a reply");
         assert_eq!(reply[28..32], [10, 77, 0, 1]);
     });
+}
+
+/// How long `frames` of 1,014 bytes take.
+fn frames_take(frames: u32, mut one: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    (0..frames).for_each(|_| one());
+    start.elapsed()
+}
+
+#[test]
+fn limits_hold_both_directions_and_lose_nothing() {
+    let (machine, (tap, wire)) = (Machine::new(), wire());
+    // 100 KB a second, of which 5,070 bytes (five frames) are there at the start.
+    let limits = json!({"bandwidth": {"size": 5070, "refill_time": 51}});
+    let (device, metrics) = device(tap, &json!({"rx_rate_limiter": limits, "tx_rate_limiter": limits}));
+    let handle = device.handle();
+    let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
+    let frame = [[0; HEADER].as_slice(), &MAC, &MAC, &[3; 1002]].concat();
+    let mut buffer = [0; 2048];
+    let sent = frames_take(25, || {
+        driver.send(TxBuffer::from(&frame[HEADER..])).unwrap();
+        assert_eq!(wire.recv(&mut buffer).unwrap(), frame.len());
+    });
+    for _ in 0..25 {
+        wire.send(&frame).unwrap();
+    }
+    let received = frames_take(25, || assert_eq!(receive(&mut driver), frame[HEADER..]));
+    // 20 frames beyond the first five, at a frame in 10.2 ms.
+    for took in [sent, received] {
+        assert!((190..1000).contains(&took.as_millis()), "{took:?}");
+    }
+    assert!(metrics.tx_rate_limiter_throttled.total() > 3, "{metrics:?}");
+    assert!(metrics.rx_rate_limiter_throttled.total() > 3, "{metrics:?}");
+    assert_eq!((metrics.tx_packets_count.total(), metrics.rx_packets_count.total()), (25, 25));
+    assert_eq!((metrics.tx_bytes_count.total(), metrics.rx_bytes_count.total()), (25_350, 25_350));
+
+    let free = json!({"bandwidth": {"size": 0, "refill_time": 0}});
+    let change = json!({"iface_id": "eth0", "rx_rate_limiter": free, "tx_rate_limiter": free});
+    handle.update(&serde_json::from_value::<NetworkInterfaceChange>(change).unwrap());
+    let before = metrics.rx_rate_limiter_throttled.total();
+    (0..50).for_each(|_| {
+        wire.send(&frame).unwrap();
+        assert_eq!(receive(&mut driver), frame[HEADER..]);
+    });
+    assert_eq!(metrics.rx_rate_limiter_throttled.total(), before);
+}
+
+#[test]
+fn a_change_lets_frames_go_that_would_have_waited_an_hour() {
+    let (machine, (tap, wire)) = (Machine::new(), wire());
+    let limits = json!({"ops": {"size": 1, "refill_time": 3_600_000}});
+    let (device, _) = device(tap, &json!({"rx_rate_limiter": limits}));
+    let handle = device.handle();
+    let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
+    for _ in 0..3 {
+        wire.send(&[1; 72]).unwrap();
+    }
+    receive(&mut driver);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!driver.can_recv());
+    let change = json!({"iface_id": "eth0", "rx_rate_limiter": {"ops": {"size": 100, "refill_time": 1}}});
+    handle.update(&serde_json::from_value::<NetworkInterfaceChange>(change).unwrap());
+    receive(&mut driver);
+    receive(&mut driver);
+}
+
+#[test]
+fn the_mtu_is_told_when_there_is_one() {
+    let offers = |more: Value| {
+        let (machine, (tap, _wire)) = (Machine::new(), wire());
+        let driver = Hostile::new(&machine, device(tap, &more).0);
+        (driver.read(0x010) & 1 << VIRTIO_NET_F_MTU != 0, driver.read(0x108) >> 16)
+    };
+    assert_eq!(offers(json!({})), (false, 0));
+    assert_eq!(offers(json!({"mtu": 9000})), (true, 9000));
+}
+
+#[test]
+fn odd_frames_are_counted() {
+    let (machine, (tap, _wire)) = (Machine::new(), wire());
+    let (device, metrics) = device(tap, &json!({}));
+    let mut driver = Hostile::new(&machine, device);
+    driver.start(COMMON, 32);
+    driver.memory.write_slice(&[7; 4096], GuestAddress(BUFFERS)).unwrap();
+    let chains = [Buffer(BUFFERS, 25, 0, 0), Buffer(1 << 50, 100, 0, 0), Buffer(BUFFERS, 26, 0, 0)];
+    for (used, chain) in (1..).zip(chains) {
+        driver.describe(1, 0, &[chain]);
+        driver.offer(1, 0);
+        driver.wait_used(1, used);
+    }
+    assert_eq!(metrics.tx_malformed_frames.total(), 2);
+    assert_eq!((metrics.tx_spoofed_mac_count.total(), metrics.tx_packets_count.total()), (1, 1));
+}
+
+#[test]
+fn the_metadata_service_answers_before_the_tap_does() {
+    let (machine, (tap, wire)) = (Machine::new(), wire());
+    let limits = json!({"bandwidth": {"size": 60, "refill_time": 3_600_000}});
+    let (device, metrics) = device(tap, &json!({"tx_rate_limiter": limits}));
+    let config = json!({"network_interfaces": ["eth0"], "ipv4_address": "169.254.1.9"});
+    let mmds = Mmds::new(1000, Arc::default());
+    let device = device.with_metadata(mmds, serde_json::from_value(config).unwrap());
+    let mut driver: Stranger = VirtIONet::new(machine.window(device), 2048).unwrap();
+    let question = |target: &[u8; 4]| {
+        let head =
+            [[0xff; 6].as_slice(), &MAC, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &MAC, &[10, 77, 0, 2]].concat();
+        [head.as_slice(), &[0; 6], target, &[0; 18]].concat()
+    };
+    // These do not count: the limits would let the second wait for an hour.
+    for _ in 0..20 {
+        driver.send(TxBuffer::from(&question(&[169, 254, 1, 9]))).unwrap();
+        let reply = receive(&mut driver);
+        assert_eq!(
+            (&reply[..6], &reply[20..22], &reply[28..32]),
+            (&MAC[..], &[0, 2][..], &[169, 254, 1, 9][..])
+        );
+    }
+    assert_eq!((metrics.tx_packets_count.total(), metrics.rx_packets_count.total()), (0, 20));
+    driver.send(TxBuffer::from(&question(&[169, 254, 1, 8]))).unwrap();
+    let mut frame = [0; 2048];
+    let length = wire.recv(&mut frame).unwrap();
+    assert_eq!(frame[HEADER..length], question(&[169, 254, 1, 8]), "the first one that the tap sees");
 }

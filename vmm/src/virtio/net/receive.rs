@@ -18,8 +18,8 @@ const BUFFER_COUNT_OFFSET: u64 = 10;
 /// What came of an attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// A frame.
-    Frame,
+    /// A frame, of so many bytes with its header.
+    Frame(u64),
     /// No frame waits.
     NoFrame,
     /// No room: the driver must give buffers first.
@@ -62,12 +62,23 @@ impl Receive {
         match self.vectors.read(tap) {
             // A tap never reads as empty.
             Ok(0) => Ok(Progress::Dead),
-            Ok(length) => self.finish(length as u64).map(|()| Progress::Frame),
+            Ok(length) => self.finish(length as u64).map(|()| Progress::Frame(length as u64)),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Progress::NoFrame),
                 _ => Ok(Progress::Dead),
             },
         }
+    }
+
+    /// Receives `frame`, which has no header yet.
+    pub fn deliver(&mut self, frame: &[u8]) -> Result<Progress, NeedsReset> {
+        if !self.gather()? {
+            return Ok(Progress::NoRoom);
+        }
+        // A header of zeros asks the driver for nothing.
+        let bytes = [&[0; HEADER_SIZE as usize], frame].concat();
+        let length = self.vectors.copy_from(&bytes).map_err(|_| NeedsReset)? as u64;
+        self.finish(length).map(|()| Progress::Frame(length))
     }
 
     /// Shows the driver what was received, and interrupts it if it wants that.

@@ -1,10 +1,15 @@
 //! What the network device does: frames between the queues and the tap.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
+use super::limits::SharedLimits;
+use super::metadata::{self, Metadata};
 use super::receive::{Progress, Receive};
 use super::{FRAME_MAX, HEADER_SIZE};
+use crate::memory::GuestMemory;
+use crate::metrics::NetMetrics;
 use crate::net::Tap;
 use crate::virtio::chain::Chain;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
@@ -15,33 +20,93 @@ const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 /// How many frames the guest gets before others have their turn.
 const TURN_LENGTH: usize = 128;
-/// The token of the tap.
+/// The tokens of what is listened to.
 const TAP: u16 = 0;
+const RECEIVE_LIMIT: u16 = 1;
+const TRANSMIT_LIMIT: u16 = 2;
+const METADATA: u16 = 3;
+/// The shortest frame: the headers of virtio and Ethernet.
+const FRAME_MIN: u64 = HEADER_SIZE + 14;
+/// How much of a frame is looked at.
+const HEAD_SIZE: usize = HEADER_SIZE as usize + metadata::HEAD_SIZE;
+/// Where the sender's address is in that.
+const SENDER: std::ops::Range<usize> = HEADER_SIZE as usize + 6..HEADER_SIZE as usize + 12;
+
+/// What a device keeps from activation to activation.
+#[derive(Clone)]
+pub struct Shared {
+    /// The other end.
+    pub tap: Arc<Tap>,
+    /// The guest's address.
+    pub mac: [u8; 6],
+    /// How fast it may be.
+    pub limits: SharedLimits,
+    /// What it did.
+    pub metrics: Arc<NetMetrics>,
+}
 
 /// Serves a network interface.
 pub struct NetWorker {
     receive: Receive,
     transmit: Ring,
-    tap: Arc<Tap>,
+    shared: Shared,
     vectors: IoVectors,
+    metadata: Option<Metadata>,
     /// Whether frames of the tap are waited for: not while there is no room for them.
     listening: bool,
+    /// The timer of each direction's limits, while that direction waits for it.
+    receive_waits: Option<RawFd>,
+    transmit_waits: Option<RawFd>,
 }
 
 impl NetWorker {
-    /// A worker for the queues.
-    pub fn new(receive: Receive, transmit: Ring, tap: Arc<Tap>) -> NetWorker {
+    /// A worker for the queues, with the metadata service if the interface has it.
+    pub fn new(receive: Receive, transmit: Ring, shared: Shared, metadata: Option<Metadata>) -> NetWorker {
         let vectors = IoVectors::new(transmit.memory().clone());
-        NetWorker { receive, transmit, tap, vectors, listening: true }
+        let mut worker = NetWorker {
+            receive,
+            transmit,
+            shared,
+            vectors,
+            metadata,
+            listening: true,
+            receive_waits: None,
+            transmit_waits: None,
+        };
+        worker.note_waits();
+        worker
     }
 
-    /// Receives what waits, as far as the driver has room and others are not kept waiting.
+    /// Notes which limits wait, to be told of by `descriptors` without a lock.
+    fn note_waits(&mut self) {
+        let limits = self.shared.limits.lock();
+        self.receive_waits = limits.receive.waiting().then(|| limits.receive.descriptor());
+        self.transmit_waits = limits.transmit.waiting().then(|| limits.transmit.descriptor());
+    }
+
+    /// Receives what waits, as far as the driver has room, the limits allow it and others are not kept waiting.
     fn receive(&mut self) -> Result<Turn, NeedsReset> {
+        let Shared { tap, limits, metrics, .. } = &self.shared;
+        let mut limits = limits.lock();
+        let limiter = &mut limits.receive;
+        if limiter.waiting() {
+            return Ok(Turn::Done);
+        }
         let mut left = TURN_LENGTH;
         while left != 0 {
             left -= 1;
-            match self.receive.receive(self.tap.as_fd())? {
-                Progress::Frame => {}
+            if !limiter.ready() {
+                metrics.rx_rate_limiter_throttled.increment();
+                break;
+            }
+            match next_frame(&mut self.receive, self.metadata.as_mut(), tap)? {
+                Progress::Frame(length) => {
+                    let bytes = length.saturating_sub(HEADER_SIZE);
+                    limiter.take(bytes);
+                    metrics.rx_count.increment();
+                    metrics.rx_packets_count.increment();
+                    metrics.rx_bytes_count.add(bytes);
+                }
                 Progress::NoFrame => {
                     self.listening = true;
                     break;
@@ -49,10 +114,12 @@ impl NetWorker {
                 Progress::NoRoom => {
                     self.listening = false;
                     if !self.receive.listen()? {
+                        metrics.no_rx_avail_buffer.increment();
                         break;
                     }
                 }
                 Progress::Dead => {
+                    metrics.tap_read_fails.increment();
                     self.listening = false;
                     break;
                 }
@@ -61,20 +128,47 @@ impl NetWorker {
         self.receive.signal()?;
         Ok(if left == 0 { Turn::More } else { Turn::Done })
     }
-}
 
-impl Worker for NetWorker {
-    fn descriptors(&self) -> Vec<(RawFd, u16)> {
-        if self.listening { vec![(self.tap.as_raw_fd(), TAP)] } else { Vec::new() }
+    /// Sends what waits, as far as the limits allow it.
+    fn transmit(&mut self) -> Result<Turn, NeedsReset> {
+        let NetWorker { transmit, shared, vectors, metadata, .. } = self;
+        let mut limits = shared.limits.lock();
+        let limiter = &mut limits.transmit;
+        let waited = limiter.waiting();
+        let bytes = |chain: &Chain| chain.readable().len().saturating_sub(HEADER_SIZE);
+        // What the metadata service took, which does not count.
+        let mut taken = Vec::new();
+        let turn = transmit.serve_within(limiter, bytes, |memory, chain| {
+            if send(shared, memory, chain, vectors, metadata.as_mut()) == Way::Metadata {
+                taken.push(bytes(chain));
+            }
+            Ok(0)
+        })?;
+        taken.into_iter().for_each(|bytes| limiter.give_back(bytes));
+        if limiter.waiting() && !waited {
+            shared.metrics.tx_rate_limiter_throttled.increment();
+        }
+        Ok(turn)
     }
 
-    fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
+    /// Sends, and brings what the metadata service answers to that.
+    fn transmit_and_answer(&mut self) -> Result<Turn, NeedsReset> {
+        let sent = self.transmit()?;
+        if self.metadata.as_ref().and_then(Metadata::frame).is_none() {
+            return Ok(sent);
+        }
+        let received = self.receive()?;
+        Ok(if sent == Turn::More { sent } else { received })
+    }
+
+    fn serve_queue(&mut self, index: u16) -> Result<Turn, NeedsReset> {
         match index {
-            TRANSMIT => self.transmit.serve(|_, chain| {
-                send(&self.tap, chain, &mut self.vectors);
-                Ok(0)
-            }),
+            TRANSMIT => {
+                self.shared.metrics.tx_queue_event_count.increment();
+                self.transmit_and_answer()
+            }
             RECEIVE => {
+                self.shared.metrics.rx_queue_event_count.increment();
                 self.receive.hush()?;
                 self.receive()
             }
@@ -82,22 +176,130 @@ impl Worker for NetWorker {
         }
     }
 
-    fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
-        self.receive()
+    fn serve_descriptor(&mut self, token: u16) -> Result<Turn, NeedsReset> {
+        let metrics = &self.shared.metrics;
+        match token {
+            RECEIVE_LIMIT => {
+                metrics.rx_event_rate_limiter_count.increment();
+                self.shared.limits.lock().receive.timer_fired();
+                self.receive()
+            }
+            TRANSMIT_LIMIT => {
+                metrics.tx_rate_limiter_event_count.increment();
+                self.shared.limits.lock().transmit.timer_fired();
+                self.transmit_and_answer()
+            }
+            METADATA => {
+                self.metadata.iter_mut().for_each(Metadata::timer_fired);
+                self.receive()
+            }
+            _ => {
+                metrics.rx_tap_event_count.increment();
+                self.receive()
+            }
+        }
     }
+
+    /// After a turn: notes who waits, counts what the guest broke.
+    fn finish(&mut self, turn: Result<Turn, NeedsReset>) -> Result<Turn, NeedsReset> {
+        self.note_waits();
+        self.metadata.iter_mut().for_each(Metadata::rest);
+        turn.inspect_err(|_| self.shared.metrics.event_fails.increment())
+    }
+}
+
+impl Worker for NetWorker {
+    fn descriptors(&self) -> Vec<(RawFd, u16)> {
+        // While the receive limits wait, the tap keeps its frames, and drops what it has no room for.
+        let receive = match self.receive_waits {
+            Some(timer) => Some((timer, RECEIVE_LIMIT)),
+            None => self.listening.then(|| (self.shared.tap.as_raw_fd(), TAP)),
+        };
+        let transmit = self.transmit_waits.map(|timer| (timer, TRANSMIT_LIMIT));
+        let metadata = self.metadata.as_ref().and_then(Metadata::descriptor).map(|timer| (timer, METADATA));
+        receive.into_iter().chain(transmit).chain(metadata).collect()
+    }
+
+    fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
+        let turn = self.serve_queue(index);
+        self.finish(turn)
+    }
+
+    fn descriptor_ready(&mut self, token: u16) -> Result<Turn, NeedsReset> {
+        let turn = self.serve_descriptor(token);
+        self.finish(turn)
+    }
+}
+
+/// Receives a frame of the metadata service or, when that has none, of the tap.
+fn next_frame(
+    receive: &mut Receive,
+    metadata: Option<&mut Metadata>,
+    tap: &Tap,
+) -> Result<Progress, NeedsReset> {
+    let Some((metadata, progress)) = metadata.and_then(|metadata| {
+        let progress = receive.deliver(metadata.frame()?);
+        Some((metadata, progress))
+    }) else {
+        return receive.receive(tap.as_fd());
+    };
+    if let Ok(Progress::Frame(_)) = progress {
+        metadata.sent();
+    }
+    progress
+}
+
+/// Where a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To the metadata service.
+    Metadata,
+    /// To the tap, or nowhere.
+    Wire,
 }
 
 /// Sends one frame. What the host does not take (too long, too short, a header that contradicts the frame, an
 /// interface that is down) is lost, as on any wire.
-fn send(tap: &Tap, chain: &Chain, vectors: &mut IoVectors) {
+fn send(
+    shared: &Shared,
+    memory: &GuestMemory,
+    chain: &Chain,
+    vectors: &mut IoVectors,
+    metadata: Option<&mut Metadata>,
+) -> Way {
+    let metrics = &shared.metrics;
     let frame = chain.readable();
-    if frame.len() <= HEADER_SIZE || frame.len() > FRAME_MAX {
-        return;
+    let (head, _) = frame.split_at(HEAD_SIZE as u64);
+    let mut bytes = [0; HEAD_SIZE];
+    let bytes = bytes.split_at_mut(usize::try_from(head.len()).unwrap_or_default()).0;
+    // Read apart from what the kernel sends: a guest may change it meanwhile, and only fools itself.
+    let malformed = frame.len() < FRAME_MIN || frame.len() > FRAME_MAX || head.read(memory, bytes).is_err();
+    let packet = bytes.get(HEADER_SIZE as usize..).unwrap_or_default();
+    if !malformed
+        && let Some(metadata) = metadata
+        && metadata.take(memory, packet, frame.split_at(HEADER_SIZE).1)
+    {
+        return Way::Metadata;
     }
     vectors.clear();
-    if vectors.fill(frame).is_ok() {
-        let _ = vectors.write(tap.as_fd());
+    if malformed || vectors.fill(frame).is_err() {
+        metrics.tx_malformed_frames.increment();
+        return Way::Wire;
     }
+    if bytes.get(SENDER) != Some(shared.mac.as_slice()) {
+        metrics.tx_spoofed_mac_count.increment();
+    }
+    match vectors.write(shared.tap.as_fd()) {
+        Ok(_) => {
+            metrics.tx_count.increment();
+            metrics.tx_packets_count.increment();
+            metrics.tx_bytes_count.add(frame.len() - HEADER_SIZE);
+        }
+        // The kernel's word for a header that contradicts its frame.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => metrics.tx_malformed_frames.increment(),
+        Err(_) => metrics.tap_write_fails.increment(),
+    }
+    Way::Wire
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What the entropy device does.
 
-use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::memory::GuestMemory;
 use crate::metrics::EntropyMetrics;
+use crate::random;
 use crate::virtio::chain::Chain;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::limiter::Limiter;
@@ -69,7 +69,7 @@ fn fill(memory: &GuestMemory, chain: &Chain, metrics: &EntropyMetrics) -> Result
         let (now, later) = rest.split_at(DRAW as u64);
         let count = usize::try_from(now.len()).unwrap_or(DRAW);
         let drawn = drawn.get_mut(..count).ok_or(NeedsReset)?;
-        draw(drawn).inspect_err(|_| metrics.host_rng_fails.increment()).map_err(|_| NeedsReset)?;
+        random::fill(drawn).inspect_err(|_| metrics.host_rng_fails.increment()).map_err(|_| NeedsReset)?;
         now.write(memory, drawn).map_err(|_| NeedsReset)?;
         written += u32::try_from(count).unwrap_or(0);
         rest = later;
@@ -77,25 +77,6 @@ fn fill(memory: &GuestMemory, chain: &Chain, metrics: &EntropyMetrics) -> Result
     metrics.entropy_event_count.increment();
     metrics.entropy_bytes.add(written.into());
     Ok(written)
-}
-
-/// Random bytes from the kernel.
-#[allow(unsafe_code, reason = "the C library's getrandom takes a pointer")]
-fn draw(mut into: &mut [u8]) -> io::Result<()> {
-    while !into.is_empty() {
-        // SAFETY: the pointer and the length are those of one live slice, which the kernel fills.
-        let count = unsafe { libc::getrandom(into.as_mut_ptr().cast(), into.len(), 0) };
-        match usize::try_from(count) {
-            Ok(count) => into = into.get_mut(count..).unwrap_or_default(),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
