@@ -5,8 +5,5 @@ use super::endpoint::{Call, answer};
 
 /// `PUT /boot-source`.
 pub fn put(call: &Call<'_>) -> Answer {
-    answer(
-        call.json()
-            .map(|section| Answer::of(call.controller.configure(|spec| spec.set_boot_source(section)))),
-    )
+    answer(call.json().map(|section| Answer::of(call.controller.set_boot_source(section))))
 }

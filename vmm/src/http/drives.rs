@@ -8,7 +8,7 @@ use crate::config::{Drive, DriveChange};
 pub fn put(call: &Call<'_>) -> Answer {
     answer(call.json::<Drive>().and_then(|drive| {
         call.same_id(&drive.drive_id)?;
-        Ok(Answer::of(call.controller.configure(|spec| spec.set_drive(drive))))
+        Ok(Answer::of(call.controller.set_drive(drive)))
     }))
 }
 

@@ -71,10 +71,11 @@ fn a_machine_is_described_and_configured() {
     assert_eq!(server.call("GET", "/version", None).1["firecracker_version"], "1.17.0");
     assert_eq!(server.call("GET", "/machine-config", None).1["mem_size_mib"], 128);
 
+    let file = tempfile::NamedTempFile::new().unwrap();
     let puts = [
         ("/machine-config", json!({"vcpu_count": 2, "mem_size_mib": 256})),
-        ("/boot-source", json!({"kernel_image_path": "/nonexistent"})),
-        ("/drives/a", json!({"drive_id": "a", "is_root_device": false, "path_on_host": "/d"})),
+        ("/boot-source", json!({"kernel_image_path": file.path()})),
+        ("/drives/a", json!({"drive_id": "a", "is_root_device": false, "path_on_host": file.path()})),
         ("/network-interfaces/n", json!({"iface_id": "n", "host_dev_name": "tap0"})),
         ("/pmem/p", json!({"id": "p", "path_on_host": "/p", "root_device": true})),
         ("/vsock", json!({"guest_cid": 3, "uds_path": "/s"})),
@@ -167,9 +168,13 @@ fn faults_name_the_thing() {
         let message = server.fault(method, path, body);
         assert!(message.contains(expected), "{method} {path}: {message}");
     }
-    server.call("PUT", "/boot-source", Some(json!({"kernel_image_path": "/nonexistent"})));
-    let message = server.fault("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})));
+    let gone = json!({"drive_id": "a", "is_root_device": false, "path_on_host": "/nonexistent"});
+    assert!(server.fault("PUT", "/drives/a", Some(gone)).contains("Cannot open drive /nonexistent"));
+    let gone = json!({"kernel_image_path": "/nonexistent"});
+    let message = server.fault("PUT", "/boot-source", Some(gone));
     assert!(message.contains("Cannot open kernel image /nonexistent"), "{message}");
+    let config = server.call("GET", "/vm/config", None).1;
+    assert!(config["drives"] == json!([]) && config["boot-source"].is_null(), "{config}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use vm_memory::ReadVolatile;
 
+use super::builder::BuildError;
+use super::controller::{ControlError, Controller};
 use super::storage;
 use crate::arch::x86_64::registers::Entry;
 use crate::boot::acpi::{self, VirtioWindow};
@@ -64,6 +66,17 @@ impl Payload {
                 finish(memory, spec, windows, boot_args.as_deref(), &kernel, Some((initramfs, name)))
             }
         }
+    }
+}
+
+impl Controller {
+    /// Takes what a machine that has not started shall boot. A file that does not open is refused now already.
+    pub fn set_boot_source(&self, source: BootSource) -> Result<(), ControlError> {
+        self.spec().set_boot_source(source.clone())?;
+        if source.kernel_image_path.is_some() {
+            Payload::open(&source).map_err(BuildError::from)?;
+        }
+        self.configure(|spec| spec.set_boot_source(source))
     }
 }
 

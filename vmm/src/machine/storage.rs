@@ -101,6 +101,15 @@ fn open_file(drive: &Drive) -> Result<RawDrive, crate::drive::DriveError> {
 }
 
 impl Controller {
+    /// Takes a drive of a machine that has not started. A file that does not open is refused now already.
+    pub fn set_drive(&self, drive: Drive) -> Result<(), ControlError> {
+        self.spec().set_drive(drive.clone())?;
+        if drive.path_on_host.is_some() {
+            open_file(&drive).map_err(|error| BuildError::Device(drive.drive_id.clone(), error.into()))?;
+        }
+        self.configure(|spec| spec.set_drive(drive))
+    }
+
     /// Changes a drive of a machine that runs. The new file is opened and checked first; if that fails
     /// nothing changes.
     pub fn change_drive(&self, change: DriveChange) -> Result<(), ControlError> {
