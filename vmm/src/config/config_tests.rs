@@ -54,7 +54,6 @@ fn an_unknown_field_is_named_at_every_depth() {
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
     let cases = [
-        ("/balloon", json!({"amount_mib": 1}), "balloon"),
         ("/drives/0/socket", json!("/x"), "socket"),
         ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
         ("/machine-config/huge_pages", json!("2M"), "huge_pages"),
@@ -78,6 +77,9 @@ fn values_are_checked() {
         ("/machine-config/mem_size_mib", json!(0), "mem_size_mib is 0"),
         ("/machine-config/mem_size_mib", json!(u64::MAX), "mem_size_mib is 18446744073709551615"),
         ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
+        ("/balloon", json!({"amount_mib": 1}), "missing field `deflate_on_oom`"),
+        ("/balloon", json!({"amount_mib": 1 << 24, "deflate_on_oom": true}), "amount_mib is 16777216"),
+        ("/balloon", json!({"amount_mib": -1, "deflate_on_oom": true}), "expected u32"),
         ("/drives/0/drive_id", json!("../x"), "id has 1 to 64"),
         ("/drives/0/partuuid", json!("x y"), "partuuid"),
         ("/drives/0/partuuid", json!("0eaa91a0-01/PARTNROFF=x"), "partuuid"),

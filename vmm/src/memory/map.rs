@@ -10,7 +10,7 @@ use vm_memory::{GuestAddress, GuestRegionMmap};
 use super::{GuestMemory, layout};
 
 /// A huge page. Host and guest addresses that agree below it let the processor use one translation for it.
-const HUGE_PAGE: usize = 2 << 20;
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// What may go wrong with the guest's memory.
 #[derive(Debug, thiserror::Error)]

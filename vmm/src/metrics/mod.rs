@@ -4,6 +4,7 @@
 //! group by its name. A report tells what happened since the last one, as Firecracker's `SharedIncMetric`
 //! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
 
+mod balloon;
 mod block;
 mod entropy;
 mod mmds;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use self::balloon::BalloonMetrics;
 pub use self::block::BlockMetrics;
 pub use self::entropy::EntropyMetrics;
 pub use self::mmds::MmdsMetrics;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
 
+use super::balloon::{BalloonDevice, BalloonHandle};
 use super::block::{BlockDevice, BlockSpec};
 use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
@@ -154,6 +155,18 @@ fn net() {
         });
         survives(NetDevice::plain(Tap::from_socket(ours), [2; 6]), seed);
         echo.join().unwrap();
+    }
+}
+
+#[test]
+fn balloon() {
+    for seed in [5, 0xb100_b100] {
+        let spec = serde_json::json!({
+            "amount_mib": 1, "deflate_on_oom": true, "stats_polling_interval_s": 1,
+            "free_page_hinting": true, "free_page_reporting": true,
+        });
+        let handle = BalloonHandle::new(&serde_json::from_value(spec).unwrap());
+        survives(BalloonDevice::new(handle, Default::default()), seed);
     }
 }
 
