@@ -3,9 +3,11 @@
 
 mod appliance;
 mod bad_input;
+mod balloon;
 mod container;
 mod daemon;
 mod firecracker_api;
+mod huge_pages;
 mod limits;
 mod machine;
 mod network;

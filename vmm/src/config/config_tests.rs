@@ -56,7 +56,6 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     let cases = [
         ("/drives/0/socket", json!("/x"), "socket"),
         ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
-        ("/machine-config/huge_pages", json!("2M"), "huge_pages"),
         ("/boot-source/key", json!("/key"), "boot-source.key"),
     ];
     for (pointer, value, name) in cases {
@@ -69,6 +68,17 @@ fn what_is_not_supported_yet_is_refused_by_name() {
 }
 
 #[test]
+fn huge_pages_take_whole_ones() {
+    for pages in ["2M", "Transparent"] {
+        let mut whole = whole();
+        whole["machine-config"]["huge_pages"] = json!(pages);
+        parse(&whole).unwrap();
+        whole["machine-config"]["mem_size_mib"] = json!(1023);
+        assert!(parse(&whole).unwrap_err().contains("must be a multiple of 2, not 1023"));
+    }
+}
+
+#[test]
 fn values_are_checked() {
     let cases = [
         ("/machine-config/vcpu_count", json!(0), "vcpu_count is 0"),
@@ -76,6 +86,7 @@ fn values_are_checked() {
         ("/machine-config/vcpu_count", json!(256), "expected u8"),
         ("/machine-config/mem_size_mib", json!(0), "mem_size_mib is 0"),
         ("/machine-config/mem_size_mib", json!(u64::MAX), "mem_size_mib is 18446744073709551615"),
+        ("/machine-config/huge_pages", json!("1G"), "unknown variant `1G`"),
         ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
         ("/balloon", json!({"amount_mib": 1}), "missing field `deflate_on_oom`"),
         ("/balloon", json!({"amount_mib": 1 << 24, "deflate_on_oom": true}), "amount_mib is 16777216"),

@@ -25,7 +25,7 @@ pub use self::balloon::{Balloon, no_balloon};
 pub use self::boot_source::BootSource;
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
-pub use self::machine::MachineConfig;
+pub use self::machine::{HugePages, MachineConfig};
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
