@@ -71,8 +71,9 @@ pub(super) fn open(
         devices.push(Box::new(device));
     }
     if let Some(vsock) = &spec.vsock {
-        let device = VsockDevice::new("vsock", vsock.guest_cid, vsock.uds_path.clone())
-            .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
+        let device =
+            VsockDevice::new("vsock", vsock.guest_cid, vsock.uds_path.clone(), metrics.group("vsock"))
+                .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
         devices.push(Box::new(device));
     }
     if let Some(entropy) = &spec.entropy {

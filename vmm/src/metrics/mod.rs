@@ -11,6 +11,7 @@ mod mmds;
 mod net;
 mod pmem;
 mod vcpu;
+mod vsock;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;
 pub use self::pmem::PmemMetrics;
 pub use self::vcpu::VcpuMetrics;
+pub use self::vsock::VsockMetrics;
 
 /// Counts events.
 #[derive(Debug, Default)]

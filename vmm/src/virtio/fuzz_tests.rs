@@ -175,6 +175,6 @@ fn vsock() {
     for seed in [4, 0x0bad_5eed] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("v.sock");
-        survives(VsockDevice::new("vsock", 3, path).unwrap(), seed);
+        survives(VsockDevice::new("vsock", 3, path, Default::default()).unwrap(), seed);
     }
 }
