@@ -13,3 +13,4 @@ mod machine;
 mod network;
 mod pause;
 mod starts;
+mod vsock;
