@@ -77,7 +77,7 @@ impl MachineConfig {
                 self.mem_size_mib
             ));
         }
-        if self.huge_pages != HugePages::None && self.mem_size_mib % 2 != 0 {
+        if self.huge_pages != HugePages::None && !self.mem_size_mib.is_multiple_of(2) {
             let size = self.mem_size_mib;
             return refused(format!("with huge pages, mem_size_mib must be a multiple of 2, not {size}"));
         }

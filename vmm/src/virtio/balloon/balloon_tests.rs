@@ -248,12 +248,12 @@ fn hints_count_only_in_the_run_that_is_wanted() {
 fn what_is_not_enabled_or_not_known_is_refused() {
     let plain: Balloon = serde_json::from_str(r#"{"amount_mib": 0, "deflate_on_oom": false}"#).unwrap();
     let guest = Guest::new(&plain, 0);
-    assert_eq!(guest.handle.statistics().unwrap_err(), BalloonError::NoStatistics);
-    assert_eq!(guest.handle.start_hinting(true), Err(BalloonError::NoHinting));
-    assert_eq!(guest.handle.hinting_status(), Err(BalloonError::NoHinting));
+    assert_eq!(guest.handle.statistics().unwrap_err(), BalloonError::StatisticsOff);
+    assert_eq!(guest.handle.start_hinting(true), Err(BalloonError::HintingOff));
+    assert_eq!(guest.handle.hinting_status(), Err(BalloonError::HintingOff));
     assert_eq!(guest.driver.read(0x10) & 0x3f, 0);
     let guest = Guest::new(&all(), STATISTICS);
-    assert_eq!(guest.handle.start_hinting(true), Err(BalloonError::NoDriver));
-    assert_eq!(guest.handle.stop_hinting(), Err(BalloonError::NoDriver));
+    assert_eq!(guest.handle.start_hinting(true), Err(BalloonError::Driverless));
+    assert_eq!(guest.handle.stop_hinting(), Err(BalloonError::Driverless));
     assert_eq!(guest.driver.read(0x10) & 0x3f, 0x2e);
 }

@@ -31,15 +31,15 @@ const FIRST_RUN: u32 = 2;
 pub enum BalloonError {
     /// Without a queue for them there are none.
     #[error("The balloon's statistics are not enabled")]
-    NoStatistics,
+    StatisticsOff,
     /// The configuration does not ask for it.
     #[error("Free page hinting is not enabled")]
-    NoHinting,
+    HintingOff,
     /// Nobody in the guest would hear it.
     #[error(
         "The balloon is not in use: the guest has no driver for it, or none that knows free page hinting"
     )]
-    NoDriver,
+    Driverless,
 }
 
 /// The answer to `GET /balloon/statistics`.
@@ -146,7 +146,7 @@ impl BalloonHandle {
     pub fn statistics(&self) -> Result<BalloonStatistics, BalloonError> {
         let state = self.state();
         if state.features & feature::STATISTICS == 0 {
-            return Err(BalloonError::NoStatistics);
+            return Err(BalloonError::StatisticsOff);
         }
         let (target_pages, actual_pages) = (state.target_pages, state.guest.actual_pages);
         Ok(BalloonStatistics {
@@ -183,7 +183,7 @@ impl BalloonHandle {
     pub fn hinting_status(&self) -> Result<HintingStatus, BalloonError> {
         let state = self.state();
         if state.features & feature::HINTING == 0 {
-            return Err(BalloonError::NoHinting);
+            return Err(BalloonError::HintingOff);
         }
         Ok(HintingStatus { host_cmd: state.guest.host_cmd, guest_cmd: state.guest.guest_cmd })
     }
@@ -300,10 +300,10 @@ impl State {
 
     fn hinting_is_possible(&self) -> Result<(), BalloonError> {
         if self.features & feature::HINTING == 0 {
-            return Err(BalloonError::NoHinting);
+            return Err(BalloonError::HintingOff);
         }
         let known = self.link.as_ref().is_some_and(|link| link.features & feature::HINTING != 0);
-        if known { Ok(()) } else { Err(BalloonError::NoDriver) }
+        if known { Ok(()) } else { Err(BalloonError::Driverless) }
     }
 
     fn command(&mut self, command: u32) {

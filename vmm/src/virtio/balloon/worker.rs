@@ -182,7 +182,7 @@ impl Desk {
     /// Takes the guest's statistics and keeps the buffer until they are wanted again.
     fn hold(&mut self, ring: &mut Ring) -> Result<Turn, NeedsReset> {
         for _ in 0..TURN_LENGTH {
-            if !ring.pop()? && !(ring.listen()? && ring.pop()?) {
+            if !(ring.pop()? || ring.listen()? && ring.pop()?) {
                 return Ok(Turn::Done);
             }
             self.metrics.stats_updates_count.increment();
