@@ -158,3 +158,21 @@ fn a_run_of_hinting_goes_from_its_start_to_its_end() {
     assert_eq!(status(&machine), done);
     wait("free memory in the guest", || (told(&machine, "MemFree:")? > 250 * MIB).then_some(()));
 }
+
+#[test]
+fn a_guest_in_need_takes_memory_back_from_its_balloon() {
+    let folder = folder();
+    let script = format!(
+        "mount -t tmpfs -o size=300m tmpfs /tmp
+{TELL}until [ $(awk '/MemFree/ {{ print $2 }}' /proc/meminfo) -lt 130000 ]; do sleep 1; done; echo LENT
+dd if=/dev/zero of=/tmp/a bs=1M count=160 2>/dev/null; ls -l /tmp/a; echo FILLED; while :; do sleep 1; done"
+    );
+    let balloon = json!({"amount_mib": 230, "deflate_on_oom": true, "stats_polling_interval_s": 1});
+    let mut machine = start(&folder, &script, &balloon);
+    machine.await_console("LENT");
+    let console = machine.await_console("FILLED");
+    assert!(console.contains(&(160 * MIB).to_string()), "{console}");
+    let (_, statistics) = machine.api("GET", "/balloon/statistics", &Value::Null);
+    assert_eq!(statistics["target_mib"], 230);
+    assert!(statistics["actual_mib"].as_u64() < Some(215), "{statistics}");
+}

@@ -132,7 +132,6 @@ fn a_hundred_connections_each_way_carry_their_data_at_once() {
     assert_eq!(metrics["conns_added"], 201, "{metrics}");
     assert!(metrics["rx_bytes_count"].as_u64() > Some(12_000_000), "{metrics}");
     assert!(metrics["tx_bytes_count"].as_u64() > Some(12_000_000), "{metrics}");
-    assert_eq!(metrics["conns_killed"], 0, "{metrics}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub struct VsockMetrics {
     pub tx_packets_count: Counter,
     /// Connections that began.
     pub conns_added: Counter,
-    /// Those that the device ended by a reset.
+    /// Those that the device ended because somebody took too long.
     pub conns_killed: Counter,
     /// Connections that are no more.
     pub conns_removed: Counter,

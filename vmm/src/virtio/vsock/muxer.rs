@@ -161,7 +161,6 @@ impl Muxer {
             connection.queued = false;
             let output = connection.next(room, vectors);
             let over = matches!(output, Output::Last(_));
-            self.side.metrics.conns_killed.add(over.into());
             self.follow(id, Some(if over { Fate::Over } else { Fate::Live }));
             packet = match output {
                 Output::Nothing => None,
@@ -204,6 +203,7 @@ impl Muxer {
         let late = |connection: &Connection| connection.deadline().is_some_and(|deadline| deadline <= now);
         let late: Vec<u64> =
             self.connections.iter().filter(|(_, found)| late(found)).map(|(&id, _)| id).collect();
+        self.side.metrics.conns_killed.add(late.len() as u64);
         for id in late {
             let fate = self.connections.get_mut(&id).map(Connection::expire);
             self.follow(id, fate);
