@@ -39,12 +39,12 @@ pub fn add_python(folder: &Path, imports: &str, program: &str) {
     fs::create_dir_all(&root).expect("a folder");
     fs::write(root.join("program.py"), program).expect("a program");
     let list = format!(
-        "import sys, encodings.idna, {imports}\n\
+        "import sys, {imports}\n\
          names = [getattr(module, '__file__', None) for module in list(sys.modules.values())]\n\
          print('\\n'.join({{name for name in names if name and name.startswith('/usr')}}))"
     );
-    let pack = "python=$(readlink -f \"$(command -v python3)\")\n\
-         { echo \"$python\"; ldd \"$python\" | grep -o '/[^ ]*'; python3 -c \"$1\"; } | while read -r file; do\n\
+    let pack = "python=$(readlink -f /usr/bin/python3)\n\
+         { echo \"$python\"; ldd \"$python\" | grep -o '/[^ ]*'; \"$python\" -S -c \"$1\"; } | while read -r file; do\n\
          mkdir -p \"./$(dirname \"$file\")\"; cp -L \"$file\" \"./$file\"; done\n\
          mkdir -p bin; cp -L \"$python\" bin/python3";
     let mut command = Command::new("sh");
