@@ -20,6 +20,7 @@ const MODULES: &[(&str, &str, &str)] = &[
     ("virtio_blk", "drivers/block", "virtio_ring,virtio"),
     ("virtio_net", "drivers/net", "virtio"),
     ("virtio-rng", "drivers/char", "virtio"),
+    ("virtio_balloon", "drivers/virtio", "virtio,virtio_ring"),
     ("vsock", "net", ""),
     ("vmw_vsock_virtio_transport", "net", "vsock,virtio"),
     ("erofs", "fs/erofs", "libcrc32c"),
@@ -120,7 +121,7 @@ fn a_package_becomes_a_kernel_and_an_initramfs() {
             && before("libcrc32c", "erofs")
     );
     assert!(!names.contains(&"unwanted") && !names.contains(&"ext4"));
-    assert_eq!(names.len(), 11);
+    assert_eq!(names.len(), 12);
 
     let initramfs = folder.path().join("one/initramfs");
     let listed = run("sh", &["-c", &format!("cpio -it --quiet < {}", initramfs.display())]);
@@ -149,7 +150,7 @@ fn packages_that_are_not_whole_are_refused() {
         let text = refused(&deb, program);
         assert!(text.contains("is not a Debian package that dpkg-deb can read"), "{length}: {text}");
     }
-    let deb = package(folder.path(), &MODULES[..10]);
+    let deb = package(folder.path(), &MODULES[..11]);
     assert_eq!(
         refused(&deb, program),
         "The kernel has no module overlay (needed by every guest), nor is it built in"

@@ -3,11 +3,14 @@
 
 mod appliance;
 mod bad_input;
+mod balloon;
 mod container;
 mod daemon;
 mod firecracker_api;
+mod huge_pages;
 mod limits;
 mod machine;
 mod network;
 mod pause;
 mod starts;
+mod vsock;

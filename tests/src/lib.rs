@@ -8,8 +8,10 @@
 //! [`ASSETS`]. A test that cannot run fails and says why.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a harness fails by panicking")]
 
+pub mod bare;
 mod daemon;
 mod footprint;
+pub mod root;
 mod timed;
 pub mod vmm;
 

@@ -23,6 +23,7 @@ pub const REQUIRED_MODULES: &[&str] = &[
     "virtio_blk",
     "virtio_net",
     "virtio_rng",
+    "virtio_balloon",
     "vsock",
     "vmw_vsock_virtio_transport",
     "erofs",

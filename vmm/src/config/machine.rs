@@ -19,7 +19,7 @@ pub enum HugePages {
     None,
     /// Transparent huge pages.
     Transparent,
-    /// Pages of hugetlbfs.
+    /// Pages of hugetlbfs, 2 MiB each, that the host has set apart and has enough of.
     #[serde(rename = "2M")]
     Reserved,
 }
@@ -35,7 +35,8 @@ pub struct MachineConfig {
     /// Two threads a core.
     #[serde(default)]
     pub smt: bool,
-    /// For snapshots, which do not exist yet; taken and of no effect.
+    /// To note which pages the guest writes to, for snapshots of what has changed. There are no snapshots yet,
+    /// so that it is taken and of no effect.
     #[serde(default)]
     pub track_dirty_pages: bool,
     /// Pages behind guest memory.
@@ -64,9 +65,6 @@ impl MachineConfig {
         if self.cpu_template != Some(NotYet::word("None")) {
             not_yet::refuse("machine-config.cpu_template", self.cpu_template.as_ref())?;
         }
-        if self.huge_pages == HugePages::Reserved {
-            return Err(ConfigError::NotYet("machine-config.huge_pages 2M".into()));
-        }
         if !(1..=MAX_VCPUS).contains(&self.vcpu_count) {
             return refused(format!("vcpu_count is {}, not 1 to {MAX_VCPUS}", self.vcpu_count));
         }
@@ -78,6 +76,10 @@ impl MachineConfig {
                 "mem_size_mib is {}, not {MIN_MEMORY} to {MAX_MEMORY}",
                 self.mem_size_mib
             ));
+        }
+        if self.huge_pages != HugePages::None && !self.mem_size_mib.is_multiple_of(2) {
+            let size = self.mem_size_mib;
+            return refused(format!("with huge pages, mem_size_mib must be a multiple of 2, not {size}"));
         }
         Ok(())
     }

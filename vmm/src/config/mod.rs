@@ -3,6 +3,7 @@
 //! Unknown fields are errors. A field that Firecracker has and this VMM has not yet is refused with a
 //! sentence that says so, never taken and forgotten.
 
+mod balloon;
 mod boot_source;
 mod drive;
 mod limiter;
@@ -20,10 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::balloon::{Balloon, no_balloon};
 pub use self::boot_source::BootSource;
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
-pub use self::machine::MachineConfig;
+pub use self::machine::{HugePages, MachineConfig};
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
@@ -95,14 +97,15 @@ pub struct MachineSpec {
     /// The entropy device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<Entropy>,
+    /// The balloon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Balloon>,
     /// Where messages go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logger: Option<Logger>,
     /// Where figures go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
-    #[serde(default, skip_serializing)]
-    balloon: Option<NotYet>,
     #[serde(default, skip_serializing)]
     cpu_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
@@ -130,7 +133,6 @@ impl MachineSpec {
     /// Checks every section, and the sections against each other.
     fn check(&self) -> Result<(), ConfigError> {
         let not_yet = [
-            ("balloon", &self.balloon),
             ("cpu-config", &self.cpu_config),
             ("memory-hotplug", &self.memory_hotplug),
             ("serial", &self.serial),
@@ -159,6 +161,7 @@ impl MachineSpec {
         self.mmds_config.iter().cloned().try_for_each(|section| checked.set_mmds_config(section))?;
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
+        self.balloon.iter().cloned().try_for_each(|section| checked.set_balloon(section))?;
         self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;
         self.metrics.iter().cloned().try_for_each(|section| checked.set_metrics(section))
     }

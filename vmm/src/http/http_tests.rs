@@ -142,6 +142,35 @@ fn the_way_to_metadata_is_checked() {
 }
 
 #[test]
+fn a_balloon_is_configured_and_changed() {
+    let server = Server::new();
+    let fault = |method: &str, path: &str, body| server.fault(method, path, body);
+    assert!(fault("GET", "/balloon", None).contains("no balloon"));
+    assert!(fault("PATCH", "/balloon", Some(json!({"amount_mib": 1}))).contains("no balloon"));
+    let balloon = json!({"amount_mib": 4, "deflate_on_oom": true});
+    assert_eq!(server.call("PUT", "/balloon", Some(balloon)).0, 204);
+    assert_eq!(server.call("PATCH", "/balloon", Some(json!({"amount_mib": 8}))).0, 204);
+    assert_eq!(
+        server.call("PATCH", "/balloon/statistics", Some(json!({"stats_polling_interval_s": 2}))).0,
+        204
+    );
+    let expected = json!({"amount_mib": 8, "deflate_on_oom": true, "stats_polling_interval_s": 2,
+        "free_page_hinting": false, "free_page_reporting": false});
+    assert_eq!(server.call("GET", "/balloon", None), (200, expected.clone()));
+    assert_eq!(server.call("GET", "/vm/config", None).1["balloon"], expected);
+    let message = fault("PATCH", "/balloon", Some(json!({"amount_mib": 129})));
+    assert!(message.contains("amount_mib is 129, and the guest has 128 MiB"), "{message}");
+    for (method, path) in [
+        ("GET", "/balloon/statistics"),
+        ("GET", "/balloon/hinting/status"),
+        ("PATCH", "/balloon/hinting/start"),
+    ] {
+        assert!(fault(method, path, None).contains("before starting"), "{path}");
+    }
+    assert!(fault("PATCH", "/balloon/hinting/start", Some(json!({"x": 1}))).contains("unknown field `x`"));
+}
+
+#[test]
 fn faults_name_the_thing() {
     let server = Server::new();
     let drive = json!({"drive_id": "a", "is_root_device": false, "path_on_host": "/d"});
@@ -158,7 +187,7 @@ fn faults_name_the_thing() {
         ("PATCH", "/drives/a", Some(json!({"drive_id": "a"})), "before starting"),
         ("PUT", "/pmem/p", Some(json!({"id": "p"})), "missing field `path_on_host`"),
         ("PATCH", "/pmem/p", Some(json!({"id": "p"})), "before starting"),
-        ("PUT", "/balloon", Some(json!({})), "not supported yet"),
+        ("PUT", "/balloon", Some(json!({"amount_mib": 1})), "missing field `deflate_on_oom`"),
         ("PATCH", "/vm", Some(json!({})), "not supported yet"),
         ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "not supported yet"),
         ("PUT", "/actions", Some(json!({"action_type": "FlushMetrics"})), "before starting"),

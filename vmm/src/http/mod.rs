@@ -9,6 +9,7 @@ mod route;
 mod server;
 
 mod actions;
+mod balloon;
 mod boot_source;
 mod drives;
 mod entropy;

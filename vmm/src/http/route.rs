@@ -5,7 +5,7 @@ use hyper::Method;
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
+    actions, balloon, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
     network_interfaces, pmem, version, vm_config, vsock,
 };
 use crate::machine::Controller;
@@ -31,13 +31,21 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/mmds/config", mmds::put_config),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
+    (Method::GET, "/balloon", balloon::get),
+    (Method::PUT, "/balloon", balloon::put),
+    (Method::PATCH, "/balloon", balloon::patch),
+    (Method::GET, "/balloon/statistics", balloon::statistics),
+    (Method::PATCH, "/balloon/statistics", balloon::patch_statistics),
+    (Method::PATCH, "/balloon/hinting/start", balloon::start_hinting),
+    (Method::GET, "/balloon/hinting/status", balloon::hinting_status),
+    (Method::PATCH, "/balloon/hinting/stop", balloon::stop_hinting),
     (Method::PUT, "/logger", logger::put),
     (Method::PUT, "/metrics", metrics::put),
     (Method::PUT, "/actions", actions::put),
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 5] = ["balloon", "cpu-config", "hotplug", "serial", "snapshot"];
+const NOT_YET: [&str; 4] = ["cpu-config", "hotplug", "serial", "snapshot"];
 /// What Firecracker changes after the start and this VMM does not yet.
 const NOT_YET_PATCHED: [&str; 1] = ["vm"];
 

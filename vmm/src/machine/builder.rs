@@ -12,7 +12,7 @@ use crate::arch::x86_64::registers::{self, RegisterError};
 use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
-use crate::config::{BootSource, MachineSpec};
+use crate::config::{BootSource, HugePages, MachineConfig, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
@@ -106,7 +106,7 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
 
     let kvm = Kvm::open()?;
     let mut vm = kvm.create_vm()?;
-    let memory = memory::map(spec.machine_config.mem_size_mib << 20)?;
+    let memory = map_memory(&spec.machine_config)?;
     vm.set_memory(&memory)?;
     for region in handles.pmem.values().map(|handle| &handle.region) {
         vm.add_file(region.address, &region.mapping)?;
@@ -120,6 +120,14 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let entry = payload.load(&memory, spec, &windows)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
     start(vcpus, Parts { buses, serial, handles, vm }, host)
+}
+
+fn map_memory(config: &MachineConfig) -> Result<memory::GuestMemory, MemoryError> {
+    let size = config.mem_size_mib << 20;
+    match config.huge_pages {
+        HugePages::None | HugePages::Transparent => memory::map(size),
+        HugePages::Reserved => memory::map_huge(size),
+    }
 }
 
 fn create_vcpus(

@@ -8,6 +8,7 @@ use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
 use crate::mmds::Mmds;
+use crate::virtio::balloon::BalloonError;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum ControlError {
     /// Not with these values.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Not of this balloon.
+    #[error(transparent)]
+    Balloon(#[from] BalloonError),
     /// The machine does not start.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -117,6 +121,20 @@ impl Controller {
             }
             Ok(())
         })
+    }
+
+    /// Changes the configuration before the start, or the machine that runs (which `change` then gets) and the
+    /// configuration that tells of it.
+    pub fn change<T>(
+        &self,
+        change: impl FnOnce(&mut MachineSpec, Option<&Machine>) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let mut inner = self.inner();
+        let Inner { spec, life, machine, .. } = &mut *inner;
+        if machine.is_none() {
+            life.take(Step::Configure)?;
+        }
+        change(spec, machine.as_ref())
     }
 
     /// Builds the machine and runs it. After a failure it can be configured and started again.

@@ -20,6 +20,7 @@ use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
 use crate::net::Tap;
 use crate::vcpu::Buses;
+use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
 use crate::virtio::block::BlockHandle;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
@@ -42,6 +43,8 @@ pub struct Handles {
     pub pmem: BTreeMap<String, PmemHandle>,
     /// Network interfaces.
     pub interfaces: BTreeMap<String, InterfaceHandle>,
+    /// The balloon, of which there is one.
+    pub balloon: Option<BalloonHandle>,
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
@@ -68,13 +71,19 @@ pub(super) fn open(
         devices.push(Box::new(device));
     }
     if let Some(vsock) = &spec.vsock {
-        let device = VsockDevice::new("vsock", vsock.guest_cid, vsock.uds_path.clone())
-            .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
+        let device =
+            VsockDevice::new("vsock", vsock.guest_cid, vsock.uds_path.clone(), metrics.group("vsock"))
+                .map_err(|error| BuildError::Device("vsock".into(), error.into()))?;
         devices.push(Box::new(device));
     }
     if let Some(entropy) = &spec.entropy {
         let limits = entropy.rate_limiter.unwrap_or_default();
         devices.push(Box::new(RngDevice::new("rng", limits, metrics.group("entropy"))));
+    }
+    if let Some(balloon) = &spec.balloon {
+        let handle = BalloonHandle::new(balloon);
+        devices.push(Box::new(BalloonDevice::new(handle.clone(), metrics.group("balloon"))));
+        handles.balloon = Some(handle);
     }
     let lines = layout::VIRTIO_LINES.len();
     if devices.len() > lines {

@@ -1,5 +1,6 @@
 //! A machine: built from what was asked, run, ended.
 
+mod balloon;
 mod builder;
 mod console_input;
 mod controller;

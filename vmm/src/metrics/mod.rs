@@ -4,12 +4,14 @@
 //! group by its name. A report tells what happened since the last one, as Firecracker's `SharedIncMetric`
 //! does; what is not a count of events (a time, a level) is a [`Gauge`] and told as it stands.
 
+mod balloon;
 mod block;
 mod entropy;
 mod mmds;
 mod net;
 mod pmem;
 mod vcpu;
+mod vsock;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +20,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use self::balloon::BalloonMetrics;
 pub use self::block::BlockMetrics;
 pub use self::entropy::EntropyMetrics;
 pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;
 pub use self::pmem::PmemMetrics;
 pub use self::vcpu::VcpuMetrics;
+pub use self::vsock::VsockMetrics;
 
 /// Counts events.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use vm_memory::{Bytes, GuestAddress};
 
+use super::balloon::{BalloonDevice, BalloonHandle};
 use super::block::{BlockDevice, BlockSpec};
 use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
@@ -158,10 +159,22 @@ fn net() {
 }
 
 #[test]
+fn balloon() {
+    for seed in [5, 0xb100_b100] {
+        let spec = serde_json::json!({
+            "amount_mib": 1, "deflate_on_oom": true, "stats_polling_interval_s": 1,
+            "free_page_hinting": true, "free_page_reporting": true,
+        });
+        let handle = BalloonHandle::new(&serde_json::from_value(spec).unwrap());
+        survives(BalloonDevice::new(handle, Default::default()), seed);
+    }
+}
+
+#[test]
 fn vsock() {
     for seed in [4, 0x0bad_5eed] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("v.sock");
-        survives(VsockDevice::new("vsock", 3, path).unwrap(), seed);
+        survives(VsockDevice::new("vsock", 3, path, Default::default()).unwrap(), seed);
     }
 }

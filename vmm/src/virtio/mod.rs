@@ -4,6 +4,7 @@
 //! returns chains, a device's `worker` decides what they mean, `worker_loop` wakes it, `mmio` is what the
 //! guest sees of it all.
 
+pub mod balloon;
 pub mod block;
 pub mod device;
 pub mod error;

@@ -112,13 +112,18 @@ impl Hostile {
 
     /// Makes the chain at `head` available and notifies.
     pub fn offer(&mut self, queue: u16, head: u16) {
+        self.offer_silently(queue, head);
+        self.notify(queue);
+    }
+
+    /// Makes the chain at `head` available.
+    pub fn offer_silently(&mut self, queue: u16, head: u16) {
         let ring = self.available_ring(queue);
         let position = &mut self.available[usize::from(queue)];
         let slot = u64::from(*position % self.size);
         self.memory.write_obj(head, GuestAddress(ring + 4 + 2 * slot)).unwrap();
         *position = position.wrapping_add(1);
-        let position = *position;
-        self.jump(queue, position);
+        self.memory.write_obj(*position, GuestAddress(ring + 2)).unwrap();
     }
 
     /// Sets the driver's position to anything and notifies.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::EventSet;
@@ -11,6 +12,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::outlet::{BUFFER_SIZE, Outlet};
 use super::packet::{DATA_MAX, HOST_CID, Header, SHUTDOWN_RECEIVE, SHUTDOWN_SEND, TYPE_STREAM, operation};
 use crate::memory::GuestMemory;
+use crate::metrics::VsockMetrics;
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::span::Span;
 
@@ -102,28 +104,39 @@ pub struct Connection {
     guest_deaf: bool,
     guest_mute: bool,
     outlet: Outlet,
+    metrics: Arc<VsockMetrics>,
+}
+
+/// Which guest, and who counts.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// The guest's context id.
+    pub guest_cid: u64,
+    /// The figures of its device.
+    pub metrics: Arc<VsockMetrics>,
 }
 
 impl Connection {
     /// A host's program wants to reach the guest.
-    pub fn from_host(key: Key, guest_cid: u64, stream: UnixStream) -> Connection {
+    pub fn from_host(key: Key, side: &Side, stream: UnixStream) -> Connection {
         let due = Due { request: true, ..Due::default() };
         let deadline = Some(Instant::now() + ACCEPT_TIME);
-        Connection { deadline, ..Connection::new(key, guest_cid, stream, Phase::Requested, due) }
+        Connection { deadline, ..Connection::new(key, side, stream, Phase::Requested, due) }
     }
 
     /// The guest wants to reach the host; `request` is its packet.
-    pub fn from_guest(key: Key, stream: UnixStream, request: &Header) -> Connection {
+    pub fn from_guest(key: Key, side: &Side, stream: UnixStream, request: &Header) -> Connection {
         let due = Due { response: true, ..Due::default() };
-        let mut connection = Connection::new(key, request.source_cid, stream, Phase::Open, due);
+        let mut connection = Connection::new(key, side, stream, Phase::Open, due);
         connection.learn_credit(request);
         connection
     }
 
-    fn new(key: Key, guest_cid: u64, stream: UnixStream, phase: Phase, due: Due) -> Connection {
+    fn new(key: Key, side: &Side, stream: UnixStream, phase: Phase, due: Due) -> Connection {
         Connection {
             key,
-            guest_cid,
+            guest_cid: side.guest_cid,
+            metrics: Arc::clone(&side.metrics),
             stream,
             phase,
             due,
@@ -141,6 +154,19 @@ impl Connection {
             guest_mute: false,
             outlet: Outlet::default(),
         }
+    }
+
+    /// The guest is gone. What it has sent is the host's program's all the same: the connection lingers, if there
+    /// is anything left that the socket does not take at once.
+    pub fn outlive(mut self) -> Option<Connection> {
+        self.linger();
+        self.queued = false;
+        (self.flush() == Fate::Live).then_some(self)
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Its ports.
@@ -207,8 +233,11 @@ impl Connection {
             (_, operation::RESET) => return self.reset_by_guest(),
             (Phase::Requested, operation::RESPONSE) => self.accepted(),
             (Phase::Open | Phase::Closing, operation::DATA) => {
-                self.due.reset |=
-                    self.guest_mute || self.outlet.forward(&self.stream, memory, data, vectors).is_err();
+                let forwarded = self.outlet.forward(&self.stream, memory, data, vectors);
+                if forwarded.is_err() {
+                    self.metrics.tx_write_fails.increment();
+                }
+                self.due.reset |= self.guest_mute || forwarded.is_err();
             }
             (Phase::Open | Phase::Closing, operation::SHUTDOWN) => {
                 self.guest_deaf |= header.flags & SHUTDOWN_RECEIVE != 0;
@@ -239,7 +268,10 @@ impl Connection {
                 Ok(length) => {
                     return Output::Packet(Header { length, ..self.header(operation::DATA) });
                 }
-                Err(_) => return Output::Last(self.header(operation::RESET)),
+                Err(_) => {
+                    self.metrics.rx_read_fails.increment();
+                    return Output::Last(self.header(operation::RESET));
+                }
             }
         }
         let flags = std::mem::take(&mut self.due.shutdown);
@@ -323,6 +355,9 @@ impl Connection {
     /// The socket takes more: gives it what is left.
     fn flush(&mut self) -> Fate {
         let flushed = self.outlet.flush(&self.stream);
+        if flushed.is_err() {
+            self.metrics.tx_flush_fails.increment();
+        }
         if self.phase == Phase::Lingering {
             return if flushed.is_err() || self.outlet.is_empty() { Fate::Over } else { Fate::Live };
         }
@@ -364,9 +399,16 @@ impl Connection {
         if self.outlet.is_empty() || !self.guest_mute {
             return Fate::Over;
         }
-        self.phase = Phase::Lingering;
-        self.due = Due::default();
-        self.deadline = Some(Instant::now() + LINGER_TIME);
+        self.linger();
         Fate::Linger
+    }
+
+    /// Nothing is for the guest any more. A connection that lingers already gets no more time.
+    fn linger(&mut self) {
+        if self.phase != Phase::Lingering {
+            self.phase = Phase::Lingering;
+            self.deadline = Some(Instant::now() + LINGER_TIME);
+        }
+        self.due = Due::default();
     }
 }

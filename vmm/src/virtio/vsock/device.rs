@@ -3,12 +3,16 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::connection::Side;
+use super::estate::Estate;
 use super::muxer::Muxer;
 use super::unix_socket;
 use super::worker::VsockWorker;
+use crate::metrics::VsockMetrics;
 use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
@@ -44,19 +48,31 @@ pub struct VsockDevice {
     guest_cid: u64,
     path: PathBuf,
     listener: UnixListener,
+    estate: Estate,
+    metrics: Arc<VsockMetrics>,
 }
 
 impl VsockDevice {
     /// A socket device by the name of `id` for the guest `guest_cid`. Its socket file is made here, must not
     /// exist, and belongs to its owner only; programs may connect from now on.
-    pub fn new(id: &str, guest_cid: u32, uds_path: PathBuf) -> Result<VsockDevice, VsockError> {
+    pub fn new(
+        id: &str,
+        guest_cid: u32,
+        uds_path: PathBuf,
+        metrics: Arc<VsockMetrics>,
+    ) -> Result<VsockDevice, VsockError> {
         if !CIDS.contains(&guest_cid) {
             return Err(VsockError::Cid(guest_cid));
         }
         match unix_socket::listen(&uds_path) {
-            Ok(listener) => {
-                Ok(VsockDevice { id: id.to_owned(), guest_cid: guest_cid.into(), path: uds_path, listener })
-            }
+            Ok(listener) => Ok(VsockDevice {
+                id: id.to_owned(),
+                guest_cid: guest_cid.into(),
+                path: uds_path,
+                listener,
+                estate: Estate::default(),
+                metrics,
+            }),
             Err(source) => Err(VsockError::Listen { path: uds_path, source }),
         }
     }
@@ -66,6 +82,8 @@ impl Drop for VsockDevice {
     fn drop(&mut self) {
         // Somebody may have removed it before us.
         let _ = std::fs::remove_file(&self.path);
+        // The worker, which is gone by now, left what the guest wrote last.
+        self.estate.settle();
     }
 }
 
@@ -93,7 +111,10 @@ impl VirtioDevice for VsockDevice {
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
         let rings = <[Ring; 3]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
         let listener = self.listener.try_clone().map_err(|_| NeedsReset)?;
-        let muxer = Muxer::new(self.guest_cid, self.path.clone(), listener).map_err(|_| NeedsReset)?;
-        Ok(Box::new(VsockWorker::new(rings, muxer)))
+        let side = Side { guest_cid: self.guest_cid, metrics: Arc::clone(&self.metrics) };
+        let muxer = Muxer::new(side, self.path.clone(), listener, self.estate.clone())
+            .inspect_err(|_| self.metrics.activate_fails.increment())
+            .map_err(|_| NeedsReset)?;
+        Ok(Box::new(VsockWorker::new(rings, muxer, Arc::clone(&self.metrics))))
     }
 }

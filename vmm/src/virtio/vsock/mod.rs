@@ -3,11 +3,13 @@
 //! accepts; what the guest connects to on port N of the host (CID 2) is the socket with `_N` appended.
 //!
 //! `packet` is the wire, `connection` one stream, `outlet` its way out of the guest, `muxer` all of them,
-//! `greeting` a host's program that has not said yet where it wants to, `poller` and `unix_socket` the system
+//! `estate` what is left of them when the guest is gone, `greeting` a host's program that has not said yet where
+//! it wants to, `poller` and `unix_socket` the system
 //! calls, `worker` the queues.
 
 mod connection;
 mod device;
+mod estate;
 mod greeting;
 mod muxer;
 mod outlet;

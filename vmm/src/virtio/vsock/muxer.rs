@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::EventSet;
 
-use super::connection::{Connection, Fate, Key, Output};
+use super::connection::{Connection, Fate, Key, Output, Side};
+use super::estate::Estate;
 use super::greeting::{Greeting, Progress};
 use super::packet::{HEADER_SIZE, HOST_CID, Header, TYPE_STREAM, operation};
 use super::poller::{Poller, TIMER};
@@ -19,12 +20,11 @@ use crate::virtio::chain::Chain;
 use crate::virtio::device::NeedsReset;
 use crate::virtio::io_vectors::IoVectors;
 
-/// How many connections there may be, which bounds memory and descriptors. Tests, which are both ends, have
+/// How many connections there may be, with those whose program has not said yet where it wants to. That bounds
+/// memory and descriptors. Tests, which are both ends, have
 /// fewer descriptors to spare.
 pub const CONNECTIONS_MAX: usize = if cfg!(test) { 64 } else { 512 };
-/// How many programs of the host may be about to say where they want to.
-const GREETINGS_MAX: usize = 64;
-/// How long they may take.
+/// How long a program of the host may take to say where it wants to.
 const GREETING_TIME: Duration = Duration::from_secs(10);
 /// How many refusals may wait for a buffer of the guest; more are not sent.
 const REFUSALS_MAX: usize = 256;
@@ -38,7 +38,8 @@ const FIRST_ID: u64 = LISTENER + 1;
 
 /// Carries packets between connections and sockets.
 pub struct Muxer {
-    guest_cid: u64,
+    side: Side,
+    estate: Estate,
     path: PathBuf,
     listener: UnixListener,
     /// When to listen again, if the host ran out of descriptors.
@@ -56,12 +57,15 @@ pub struct Muxer {
 }
 
 impl Muxer {
-    /// No connections yet. The listener's socket is at `path`.
-    pub fn new(guest_cid: u64, path: PathBuf, listener: UnixListener) -> io::Result<Muxer> {
+    /// No connections of the guest yet; those that an earlier driver left to `estate` go on. The listener's
+    /// socket is at `path`.
+    pub fn new(side: Side, path: PathBuf, listener: UnixListener, estate: Estate) -> io::Result<Muxer> {
         let poller = Poller::new()?;
         poller.watch_listener(&listener, LISTENER)?;
-        Ok(Muxer {
-            guest_cid,
+        let inherited = estate.take();
+        let mut muxer = Muxer {
+            side,
+            estate,
             path,
             listener,
             deaf_until: None,
@@ -73,7 +77,14 @@ impl Muxer {
             refusals: VecDeque::new(),
             next_id: FIRST_ID,
             next_port: HOST_PORTS.start,
-        })
+        };
+        for connection in inherited {
+            let id = muxer.new_id();
+            muxer.poller.watch_stream(connection.stream(), id)?;
+            muxer.connections.insert(id, connection);
+            muxer.follow(id, Some(Fate::Linger));
+        }
+        Ok(muxer)
     }
 
     /// Whether there may be something to send to the guest.
@@ -83,7 +94,7 @@ impl Muxer {
 
     /// Looks at the sockets and the clock.
     pub fn poll(&mut self) {
-        for (id, events) in self.poller.events() {
+        for (id, events) in self.poller.events(Duration::ZERO) {
             match id {
                 TIMER => self.expire(Instant::now()),
                 LISTENER => self.accept(),
@@ -111,7 +122,10 @@ impl Muxer {
         if data.len() != u64::from(header.length) {
             return Err(NeedsReset);
         }
-        if header.source_cid != self.guest_cid || header.destination_cid != HOST_CID {
+        let metrics = &self.side.metrics;
+        metrics.tx_packets_count.increment();
+        metrics.tx_bytes_count.add(data.len());
+        if header.source_cid != self.side.guest_cid || header.destination_cid != HOST_CID {
             // For somebody whom we do not know, or from somebody who is not the guest.
             return Ok(());
         }
@@ -155,6 +169,8 @@ impl Muxer {
         }
         let Some(header) = packet else { return Ok(None) };
         head.write(memory, &header.to_bytes()).map_err(|_| NeedsReset)?;
+        self.side.metrics.rx_packets_count.increment();
+        self.side.metrics.rx_bytes_count.add(header.length.into());
         Ok(Some(header.length.saturating_add(HEADER_SIZE as u32)))
     }
 
@@ -169,6 +185,7 @@ impl Muxer {
                 self.ready.retain(|&other| other != id);
             }
             self.connections.remove(&id);
+            self.side.metrics.conns_removed.increment();
             return;
         }
         if let Some(deadline) = connection.deadline() {
@@ -186,6 +203,7 @@ impl Muxer {
         let late = |connection: &Connection| connection.deadline().is_some_and(|deadline| deadline <= now);
         let late: Vec<u64> =
             self.connections.iter().filter(|(_, found)| late(found)).map(|(&id, _)| id).collect();
+        self.side.metrics.conns_killed.add(late.len() as u64);
         for id in late {
             let fate = self.connections.get_mut(&id).map(Connection::expire);
             self.follow(id, fate);
@@ -206,12 +224,14 @@ impl Muxer {
         match self.listener.accept() {
             Ok((stream, _)) => {
                 // Too many: this one finds its connection closed.
-                if self.greetings.len() < GREETINGS_MAX && self.connections.len() < CONNECTIONS_MAX {
-                    let _ = self.admit(stream);
+                let room = self.greetings.len() + self.connections.len() < CONNECTIONS_MAX;
+                if !room || self.admit(stream).is_err() {
+                    self.side.metrics.conns_refused.increment();
                 }
             }
             Err(error) if is_passing(&error) => {}
             Err(_) => {
+                self.side.metrics.muxer_event_fails.increment();
                 // Out of descriptors: looking again at once would only burn time.
                 self.poller.forget(&self.listener);
                 let until = Instant::now() + ACCEPT_PAUSE;
@@ -244,7 +264,7 @@ impl Muxer {
             Progress::Nonsense => {}
             Progress::Port(guest_port) => {
                 let Some(key) = self.new_key(guest_port) else { return };
-                let connection = Connection::from_host(key, self.guest_cid, greeting.into_stream());
+                let connection = Connection::from_host(key, &self.side, greeting.into_stream());
                 self.add(id, connection);
             }
         }
@@ -265,12 +285,16 @@ impl Muxer {
             Ok(stream)
         });
         match watched {
-            Ok(stream) => self.add(id, Connection::from_guest(key, stream, request)),
-            Err(_) => self.refuse(request),
+            Ok(stream) => self.add(id, Connection::from_guest(key, &self.side, stream, request)),
+            Err(_) => {
+                self.side.metrics.conns_refused.increment();
+                self.refuse(request);
+            }
         }
     }
 
     fn add(&mut self, id: u64, connection: Connection) {
+        self.side.metrics.conns_added.increment();
         self.keys.insert(connection.key(), id);
         self.connections.insert(id, connection);
         self.follow(id, Some(Fate::Live));
@@ -300,6 +324,12 @@ impl Muxer {
             let key = Key { host_port, guest_port };
             (!self.keys.contains_key(&key)).then_some(key)
         })
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        self.estate.leave(self.connections.drain().map(|(_, connection)| connection));
     }
 }
 

@@ -56,10 +56,12 @@ impl Poller {
         }
     }
 
-    /// What has happened; never waits. After [`TIMER`] was reported the timer is not armed.
-    pub fn events(&mut self) -> Vec<(u64, EventSet)> {
+    /// What has happened, or happens within `wait`. After [`TIMER`] was reported the timer is not armed.
+    pub fn events(&mut self, wait: Duration) -> Vec<(u64, EventSet)> {
         let mut events = [EpollEvent::default(); BATCH];
-        let count = self.epoll.wait(0, &mut events).unwrap_or(0);
+        // Rounded up, or the last millisecond would be waited for in a circle.
+        let milliseconds = i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+        let count = self.epoll.wait(milliseconds, &mut events).unwrap_or(0);
         let events: Vec<_> =
             events.iter().take(count).map(|event| (event.data(), event.event_set())).collect();
         if events.iter().any(|&(id, _)| id == TIMER) {

@@ -3,7 +3,8 @@ use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use virtio_drivers::device::socket::{
@@ -28,7 +29,7 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 fn device(path: &Path) -> VsockDevice {
-    VsockDevice::new("vsock", CID, path.to_owned()).unwrap()
+    VsockDevice::new("vsock", CID, path.to_owned(), Arc::default()).unwrap()
 }
 
 /// A program of the host with short patience.
@@ -183,14 +184,14 @@ fn socket_file_is_private_and_goes_with_the_device() {
     let (_folder, path) = folder();
     let first = device(&path);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let second = VsockDevice::new("vsock", CID, path.clone()).unwrap_err();
+    let second = VsockDevice::new("vsock", CID, path.clone(), Arc::default()).unwrap_err();
     assert_eq!(second.to_string(), format!("Cannot listen on vsock socket {}", path.display()));
     assert!(path.exists());
     drop(first);
     assert!(!path.exists());
-    assert!(matches!(VsockDevice::new("vsock", 2, path.clone()), Err(VsockError::Cid(2))));
+    assert!(matches!(VsockDevice::new("vsock", 2, path.clone(), Arc::default()), Err(VsockError::Cid(2))));
     let long = path.with_file_name("x".repeat(120));
-    assert!(matches!(VsockDevice::new("vsock", 3, long), Err(VsockError::Listen { .. })));
+    assert!(matches!(VsockDevice::new("vsock", 3, long, Arc::default()), Err(VsockError::Listen { .. })));
 }
 
 /// A guest that writes packets by hand.
@@ -257,6 +258,19 @@ impl Guest {
         self.offer_buffer(buffer as u16);
         let data = packet.split_off(HEADER_SIZE);
         (Header::from_bytes(&packet.try_into().unwrap()), data)
+    }
+
+    /// Sends more than the socket takes while nobody reads, within the credit; tells how much that was.
+    fn overfill(&mut self, header: Header) -> u32 {
+        let (mut written, mut told) = (0, 0);
+        while written - told < 60_000 {
+            self.send(Header { length: 4000, ..header }, &[written as u8; 4000]);
+            written += 4000;
+            while self.driver.used(0) != self.received {
+                told = self.receive().0.forwarded;
+            }
+        }
+        written
     }
 
     /// A host's program that the guest accepts.
@@ -328,21 +342,60 @@ fn half_closed_connections_still_carry_the_other_direction() {
 fn what_the_guest_sent_before_it_left_is_not_lost() {
     let mut guest = Guest::new();
     let (mut host, header) = guest.accept();
-    // More than the socket takes while nobody reads, within the credit.
-    let mut written = 0;
-    let mut told = 0;
-    while written - told < 60_000 {
-        guest.send(Header { length: 4000, ..header }, &[written as u8; 4000]);
-        written += 4000;
-        while guest.driver.used(0) != guest.received {
-            told = guest.receive().0.forwarded;
-        }
-    }
+    let written = guest.overfill(header);
     guest.send(Header { operation: operation::SHUTDOWN, flags: 3, ..header }, &[]);
     guest.send(Header { operation: operation::RESET, ..header }, &[]);
     let mut all = Vec::new();
     host.read_to_end(&mut all).unwrap();
     assert_eq!(all.len(), written as usize);
+}
+
+#[test]
+fn what_the_guest_sent_survives_its_driver() {
+    let mut guest = Guest::new();
+    let (mut host, header) = guest.accept();
+    let written = guest.overfill(header);
+    guest.restart();
+    // The next driver finds no connection, and the program its bytes.
+    let mut all = Vec::new();
+    host.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), written as usize);
+    guest.offer_buffer(0);
+    guest.send(Header { length: 1, ..header }, &[1]);
+    assert_eq!(guest.receive().0.operation, operation::RESET);
+}
+
+#[test]
+fn last_words_are_not_lost_when_the_machine_ends() {
+    let mut guest = Guest::new();
+    let (mut host, header) = guest.accept();
+    let written = guest.overfill(header);
+    // One more, that nobody was notified of.
+    let last = [Header { length: 3, ..header }.to_bytes().as_slice(), b"end"].concat();
+    guest.driver.memory.write_slice(&last, GuestAddress(OUT)).unwrap();
+    guest.driver.describe(1, 0, &[Buffer(OUT, last.len() as u32, 0, 0)]);
+    guest.driver.offer_silently(1, 0);
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        let mut all = Vec::new();
+        host.read_to_end(&mut all).unwrap();
+        all
+    });
+    drop(guest);
+    let all = reader.join().unwrap();
+    assert_eq!(all.len(), written as usize + 3);
+    assert!(all.ends_with(b"end"));
+}
+
+#[test]
+fn a_program_that_does_not_read_keeps_no_machine_from_its_end() {
+    let mut guest = Guest::new();
+    let (host, header) = guest.accept();
+    guest.overfill(header);
+    let start = Instant::now();
+    drop(guest);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    drop(host);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What the socket device does: packets between the queues and the muxer.
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 
 use super::muxer::Muxer;
+use crate::metrics::VsockMetrics;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::ring::Ring;
@@ -20,14 +22,25 @@ pub struct VsockWorker {
     transmit: Ring,
     muxer: Muxer,
     vectors: IoVectors,
+    metrics: Arc<VsockMetrics>,
 }
 
 impl VsockWorker {
     /// A worker for the receive, transmit and event queues. Nothing is ever sent on the last one: it tells
     /// guests that they were moved.
-    pub fn new([receive, transmit, _events]: [Ring; 3], muxer: Muxer) -> VsockWorker {
+    pub fn new(
+        [receive, transmit, _events]: [Ring; 3],
+        muxer: Muxer,
+        metrics: Arc<VsockMetrics>,
+    ) -> VsockWorker {
         let vectors = IoVectors::new(receive.memory().clone());
-        VsockWorker { receive, transmit, muxer, vectors }
+        VsockWorker { receive, transmit, muxer, vectors, metrics }
+    }
+
+    /// Takes the guest's packets.
+    fn transmit(&mut self) -> Result<Turn, NeedsReset> {
+        let (muxer, vectors) = (&mut self.muxer, &mut self.vectors);
+        self.transmit.serve(|memory, chain| muxer.take(memory, chain, vectors).map(|()| 0))
     }
 
     /// Fills the guest's buffers with packets, as long as there are both.
@@ -65,22 +78,31 @@ impl Worker for VsockWorker {
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
         let sent = match index {
             TRANSMIT => {
-                let (muxer, vectors) = (&mut self.muxer, &mut self.vectors);
-                self.transmit.serve(|memory, chain| muxer.take(memory, chain, vectors).map(|()| 0))?
+                self.metrics.tx_queue_event_count.increment();
+                self.transmit().inspect_err(|_| self.metrics.tx_queue_event_fails.increment())?
             }
             RECEIVE => {
+                self.metrics.rx_queue_event_count.increment();
                 self.receive.hush()?;
                 Turn::Done
             }
             _ => Turn::Done,
         };
-        let delivered = self.deliver()?;
+        let delivered = self.deliver().inspect_err(|_| self.metrics.rx_queue_event_fails.increment())?;
         Ok(if delivered == Turn::More { delivered } else { sent })
     }
 
     fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
         self.muxer.poll();
-        self.deliver()
+        self.deliver().inspect_err(|_| self.metrics.rx_queue_event_fails.increment())
+    }
+}
+
+impl Drop for VsockWorker {
+    fn drop(&mut self) {
+        // The guest may turn itself off right behind its last words: they are in the queue, and taken now. No
+        // more than a queue holds can be there. A queue that is broken says nothing any more.
+        let _ = self.transmit();
     }
 }
 

@@ -1,0 +1,63 @@
+//! What a bare guest boots: the modules of our initramfs, busybox, and what a test puts beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::{asset, bare, run};
+
+/// Packing takes a moment in an emulated lab.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Inserts the modules of our initramfs.
+const INSERT: &str =
+    "for module in $(cat /bulkhead/modules.order); do insmod $module || echo NO $module; done";
+
+/// An initramfs with our modules inserted and busybox, in which `script` is the first process. What lies in
+/// `root` beneath `folder` goes with it.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn with_modules(folder: &Path, script: &str) -> PathBuf {
+    let mut archive = fs::read(asset("initramfs")).expect("the initramfs");
+    // The kernel reads one archive behind the other; the later file of a name is the one that stays.
+    archive.extend(fs::read(bare::initramfs(folder, &format!("{INSERT}\n{script}"))).expect("an archive"));
+    let whole = folder.join("with-modules");
+    fs::write(&whole, archive).expect("an initramfs");
+    whole
+}
+
+/// Puts the lab's own Python into `root` beneath `folder`, with those of its modules that `imports` names (as
+/// in an `import` statement), and `program` as `/program.py`.
+///
+/// # Panics
+/// When the lab has none.
+pub fn add_python(folder: &Path, imports: &str, program: &str) {
+    let root = folder.join("root");
+    fs::create_dir_all(&root).expect("a folder");
+    fs::write(root.join("program.py"), program).expect("a program");
+    let list = format!(
+        "import sys, {imports}\n\
+         names = [getattr(module, '__file__', None) for module in list(sys.modules.values())]\n\
+         print('\\n'.join({{name for name in names if name and name.startswith('/usr')}}))"
+    );
+    let pack = "python=$(readlink -f /usr/bin/python3)\n\
+         { echo \"$python\"; ldd \"$python\" | grep -o '/[^ ]*'; \"$python\" -S -c \"$1\"; } | while read -r file; do\n\
+         mkdir -p \"./$(dirname \"$file\")\"; cp -L \"$file\" \"./$file\"; done\n\
+         mkdir -p bin; cp -L \"$python\" bin/python3";
+    let mut command = Command::new("sh");
+    let _ = run(command.args(["-ec", pack, "sh", &list]).current_dir(&root), LIMIT).ok();
+}
+
+/// How much memory of a process the host holds, in KiB.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
