@@ -152,6 +152,7 @@ impl ContainerError {
             Self::Missing(_) => Blame::Missing,
             Self::Exists(_) | Self::TooMany | Self::State { .. } => Blame::Conflict,
             Self::Spec { .. } | Self::NoSignal(_) | Self::Stage { by_caller: true, .. } => Blame::Caller,
+            Self::Disk { source, .. } if source.by_caller() => Blame::Caller,
             _ => Blame::Guest,
         }
     }
