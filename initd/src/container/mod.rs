@@ -1,8 +1,11 @@
 //! Containers: one file a verb, and what the verbs share.
 
 mod check;
+mod clone;
 mod create;
 mod delete;
+mod disks;
+mod ends;
 pub mod log;
 mod output;
 mod shape;
@@ -10,6 +13,7 @@ mod signal;
 mod spawn;
 pub mod stage;
 mod start;
+mod user_namespace;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -94,6 +98,14 @@ pub enum ContainerError {
         id: String,
         /// Why.
         source: SpawnError,
+    },
+    /// It could not get users of its own.
+    #[error("Cannot make the user namespace of container {id}")]
+    Users {
+        /// The container.
+        id: String,
+        /// Why.
+        source: user_namespace::SettleError,
     },
     /// The container's process says itself what failed.
     #[error("Cannot {verb} container {id}: {message}")]
