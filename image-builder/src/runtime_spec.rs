@@ -6,8 +6,8 @@
 
 use bulkhead_protocol::image::ImageConfig;
 use bulkhead_protocol::oci::{
-    Capabilities, CpuLimit, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit, Process,
-    Resources, Root, Spec, User,
+    Capabilities, CpuLimit, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
+    Process, Resources, Root, Spec, User,
 };
 use thiserror::Error;
 
@@ -19,6 +19,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// The length of a CPU period in microseconds, the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
+
+/// The ids of a container with users of its own: as many as people have by convention (0 to 65534, and 65535
+/// for none), and above all of the guest's.
+const PRIVATE_IDS: IdMapping = IdMapping { container_id: 0, host_id: 65_536, size: 65_536 };
 
 /// What a container may do in its machine: Docker's default set.
 const CAPABILITIES: &[&str] = &[
@@ -90,6 +94,8 @@ pub struct RuntimeOptions {
     pub terminal: bool,
     /// Mount the root read-only.
     pub read_only: bool,
+    /// Give the container users of its own, of which the guest knows nothing: its root is nobody there.
+    pub private_users: bool,
     /// The limit of the container's memory, in bytes.
     pub memory: Option<u64>,
     /// The limit of its processor time, in thousandths of a processor.
@@ -134,6 +140,8 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         NamespaceKind::Ipc,
         NamespaceKind::Cgroup,
     ];
+    let users = options.private_users.then_some(NamespaceKind::User);
+    let ids: Vec<IdMapping> = users.iter().map(|_| PRIVATE_IDS).collect();
     Ok(Spec {
         oci_version: OCI_VERSION.to_owned(),
         process: process(config, options)?,
@@ -141,7 +149,13 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         hostname: options.hostname.clone(),
         mounts: mounts.collect(),
         linux: Linux {
-            namespaces: namespaces.into_iter().map(|kind| Namespace { kind, path: None }).collect(),
+            namespaces: namespaces
+                .into_iter()
+                .chain(users)
+                .map(|kind| Namespace { kind, path: None })
+                .collect(),
+            uid_mappings: ids.clone(),
+            gid_mappings: ids,
             resources: resources(options)?,
             masked_paths: owned(MASKED_PATHS),
             readonly_paths: owned(READONLY_PATHS),

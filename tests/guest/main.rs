@@ -9,3 +9,4 @@ mod limits;
 mod machine;
 mod network;
 mod starts;
+mod users;

@@ -99,16 +99,30 @@ impl Daemon {
     /// When it does not answer within ten seconds.
     #[must_use]
     pub fn ready(&self, name: &str) -> String {
+        self.ask_initd(name, "GET", "/v1/ready", "")
+    }
+
+    /// Asks the machine's initd something, past the daemon: the whole HTTP answer.
+    ///
+    /// # Panics
+    /// When it does not answer within ten seconds.
+    #[must_use]
+    pub fn ask_initd(&self, name: &str, method: &str, path: &str, body: &str) -> String {
         let id = self.inspect(name)["metadata"]["id"].as_str().expect("an id").to_owned();
         let socket = self.path("run").join("m").join(id).join("v.sock");
         let mut stream = UnixStream::connect(&socket).unwrap_or_else(|error| panic!("{socket:?}: {error}"));
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
-        let ask =
-            format!("CONNECT {PORT}\nGET /v1/ready HTTP/1.1\r\nhost: initd\r\nconnection: close\r\n\r\n");
+        let ask = format!(
+            "CONNECT {PORT}\n{method} {path} HTTP/1.1\r\nhost: initd\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(ask.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        // The VMM's own line, `OK PORT`, comes first.
+        answer.split_once('\n').map(|(_, answer)| answer.to_owned()).unwrap_or_default()
     }
 
     /// A path in the daemon's folder.

@@ -10,7 +10,7 @@ pub use event::{Event, EventSpec, EventStatus};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
 pub use machine::{
     Exit, ExitReason, KillMachine, Limits, Machine, MachineSpec, MachineStatus, Phase, PortSpec, Protocol,
-    StopMachine, Timeline, VolumeSpec,
+    StopMachine, Timeline, Userns, VolumeSpec,
 };
 pub use metadata::{List, ListMetadata, Metadata, Resource};
 pub use volume::{CreateVolume, Volume, VolumeResourceSpec, VolumeStatus};
