@@ -8,5 +8,6 @@ mod daemon;
 mod limits;
 mod machine;
 mod network;
+mod sources;
 mod starts;
 mod users;
