@@ -1,4 +1,7 @@
 //! `clone3`, and the few steps of the new process up to its exec.
+//!
+//! A process that changes its ids there makes the memory that it shares with process 1 one that cannot be dumped:
+//! only the guest's root may look at either of them. Its exec gives it memory of its own.
 #![allow(
     unsafe_code,
     reason = "clone3 and the exec behind it are one piece of assembly: no Rust may run between"

@@ -105,16 +105,15 @@ fn in_mount_namespace(
         rustix::process::umask(Mode::empty());
         Ok::<_, io::Error>(())
     };
+    let failed = RootfsError::step("work in the container's mount namespace");
     // A thread of its own, which ends: nobody else shall find himself in that namespace.
-    thread::scope(|scope| {
-        let work = scope.spawn(move || {
+    let done = thread::scope(|scope| {
+        let work = move || {
             enter().map_err(RootfsError::step("enter the container's mount namespace"))?;
             action()
-        });
-        work.join().unwrap_or_else(|_| {
-            Err(RootfsError::step("work in the container's mount namespace")(io::Error::other(
-                "a thread failed",
-            )))
-        })
-    })
+        };
+        let thread = thread::Builder::new().spawn_scoped(scope, work)?;
+        thread.join().map_err(|_| io::Error::other("its thread panicked"))
+    });
+    done.unwrap_or_else(|error: io::Error| Err(failed(error)))
 }
