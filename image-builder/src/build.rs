@@ -65,9 +65,10 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let folder = crate::output::folder(output);
     let image = oci::open(source, folder, limits)?;
     let config = image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
-    let appliance = match &options.appliance {
-        Some(appliance) => Some(Appliance::prepare(appliance, &config)?),
-        None => None,
+    let (appliance, config) = match &options.appliance {
+        // Whoever runs it by its manifest shall run what it starts by itself.
+        Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
+        None => (None, config),
     };
     let file = Output::begin(output).map_err(write)?;
     let bodies = Bodies::new(folder, limits.data).map_err(OciError::Spill)?;

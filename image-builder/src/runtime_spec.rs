@@ -6,8 +6,8 @@
 
 use bulkhead_protocol::image::ImageConfig;
 use bulkhead_protocol::oci::{
-    Capabilities, CpuLimit, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit, Process,
-    Resources, Root, Spec, User,
+    Capabilities, CpuLimit, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
+    Process, Resources, Root, Spec, User,
 };
 use thiserror::Error;
 
@@ -19,6 +19,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// The length of a CPU period in microseconds, the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
+
+/// The ids of a container with users of its own: as many as people have by convention (0 to 65534, and 65535
+/// for none), and above all of the guest's.
+const PRIVATE_IDS: IdMapping = IdMapping { container_id: 0, host_id: 65_536, size: 65_536 };
 
 /// What a container may do in its machine: Docker's default set.
 const CAPABILITIES: &[&str] = &[
@@ -90,6 +94,8 @@ pub struct RuntimeOptions {
     pub terminal: bool,
     /// Mount the root read-only.
     pub read_only: bool,
+    /// Give the container users of its own, of which the guest knows nothing: its root is nobody there.
+    pub private_users: bool,
     /// The limit of the container's memory, in bytes.
     pub memory: Option<u64>,
     /// The limit of its processor time, in thousandths of a processor.
@@ -134,6 +140,8 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         NamespaceKind::Ipc,
         NamespaceKind::Cgroup,
     ];
+    let users = options.private_users.then_some(NamespaceKind::User);
+    let ids: Vec<IdMapping> = users.iter().map(|_| PRIVATE_IDS).collect();
     Ok(Spec {
         oci_version: OCI_VERSION.to_owned(),
         process: process(config, options)?,
@@ -141,7 +149,13 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         hostname: options.hostname.clone(),
         mounts: mounts.collect(),
         linux: Linux {
-            namespaces: namespaces.into_iter().map(|kind| Namespace { kind, path: None }).collect(),
+            namespaces: namespaces
+                .into_iter()
+                .chain(users)
+                .map(|kind| Namespace { kind, path: None })
+                .collect(),
+            uid_mappings: ids.clone(),
+            gid_mappings: ids,
             resources: resources(options)?,
             masked_paths: owned(MASKED_PATHS),
             readonly_paths: owned(READONLY_PATHS),
@@ -151,20 +165,42 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
     })
 }
 
+impl RuntimeOptions {
+    /// An image's configuration with what is asked for in its place: run without options, it runs the same.
+    pub fn applied_to(&self, config: &ImageConfig) -> ImageConfig {
+        let command = self.command.clone().filter(|command| !command.is_empty());
+        let cmd = match &self.entrypoint {
+            Some(_) => command.unwrap_or_default(),
+            None => command.unwrap_or_else(|| config.cmd.clone()),
+        };
+        let mut env = config.env.clone();
+        self.env.iter().for_each(|word| set_variable(&mut env, word));
+        ImageConfig {
+            entrypoint: self.entrypoint.clone().unwrap_or_else(|| config.entrypoint.clone()),
+            cmd,
+            env,
+            working_dir: self.working_dir.clone().unwrap_or_else(|| config.working_dir.clone()),
+            user: self.user.clone().unwrap_or_else(|| config.user.clone()),
+            ..config.clone()
+        }
+    }
+}
+
 fn process(config: &ImageConfig, options: &RuntimeOptions) -> Result<Process, RuntimeSpecError> {
-    let args = args(config, options);
+    let config = options.applied_to(config);
+    let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     if args.first().is_none_or(String::is_empty) {
         return Err(RuntimeSpecError::NoCommand);
     }
-    let mut cwd = options.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
+    let mut cwd = config.working_dir.clone();
     if cwd.is_empty() {
         cwd = "/".to_owned();
     }
     if !cwd.starts_with('/') {
         return Err(RuntimeSpecError::WorkingDir(cwd));
     }
-    let env = environment(config, options)?;
-    let user = user(options.user.as_ref().unwrap_or(&config.user));
+    let env = environment(&config, options)?;
+    let user = user(&config.user);
     let nul = |words: &[String]| words.iter().any(|word| word.contains('\0'));
     for (what, found) in [
         ("command", nul(&args)),
@@ -193,33 +229,31 @@ fn process(config: &ImageConfig, options: &RuntimeOptions) -> Result<Process, Ru
     })
 }
 
-fn args(config: &ImageConfig, options: &RuntimeOptions) -> Vec<String> {
-    let given = options.command.as_ref().filter(|command| !command.is_empty());
-    match &options.entrypoint {
-        Some(entrypoint) => entrypoint.iter().chain(given.into_iter().flatten()).cloned().collect(),
-        None => config.entrypoint.iter().chain(given.unwrap_or(&config.cmd)).cloned().collect(),
-    }
-}
-
-/// The default path, the host name, the image's words and the user's: the last one of a name counts.
+/// The default path, the host name, the image's words: the last one of a name counts.
 fn environment(config: &ImageConfig, options: &RuntimeOptions) -> Result<Vec<String>, RuntimeSpecError> {
+    let unnamed = |word: &&String| variable(word).is_none_or(str::is_empty);
+    if let Some(word) = config.env.iter().find(unnamed) {
+        return Err(RuntimeSpecError::Environment(word.clone()));
+    }
     let hostname = options.hostname.as_ref().map(|name| format!("HOSTNAME={name}"));
     let terminal = options.terminal.then(|| "TERM=xterm".to_owned());
     let defaults = [Some(PATH.to_owned()), hostname, terminal].into_iter().flatten();
-    let mut words: Vec<String> = Vec::new();
-    for word in defaults.chain(config.env.iter().chain(&options.env).cloned()) {
-        let name = match word.split_once('=') {
-            Some((name, _)) if !name.is_empty() => name,
-            _ => return Err(RuntimeSpecError::Environment(word)),
-        };
-        let same =
-            words.iter_mut().find(|known| known.split_once('=').is_some_and(|(known, _)| known == name));
-        match same {
-            Some(known) => *known = word,
-            None => words.push(word),
-        }
-    }
+    let mut words = Vec::new();
+    defaults.chain(config.env.iter().cloned()).for_each(|word| set_variable(&mut words, &word));
     Ok(words)
+}
+
+/// Puts a word in the place of the one of its name, or behind all.
+fn set_variable(words: &mut Vec<String>, word: &str) {
+    match words.iter_mut().find(|known| variable(known) == variable(word)) {
+        Some(known) => word.clone_into(known),
+        None => words.push(word.to_owned()),
+    }
+}
+
+/// The name in `NAME=VALUE`.
+fn variable(word: &str) -> Option<&str> {
+    word.split_once('=').map(|(name, _)| name)
 }
 
 /// Numbers are told as such; names only the image's own `/etc/passwd` can explain.

@@ -49,6 +49,36 @@ fn what_is_asked_for_replaces_what_the_image_says() {
 }
 
 #[test]
+fn options_applied_to_a_configuration_need_not_be_given_again() {
+    let all = RuntimeOptions {
+        entrypoint: Some(owned(&["sh"])),
+        command: Some(owned(&["-c", "x"])),
+        env: owned(&["A=2", "B=3"]),
+        working_dir: Some("/tmp".to_owned()),
+        user: Some("5".to_owned()),
+        ..RuntimeOptions::default()
+    };
+    let few = RuntimeOptions { command: Some(owned(&["check"])), ..RuntimeOptions::default() };
+    let none = RuntimeOptions { entrypoint: Some(owned(&["sh"])), ..RuntimeOptions::default() };
+    for options in [all, few, none, RuntimeOptions::default()] {
+        let applied = options.applied_to(&image());
+        let again = runtime_spec(&applied, &RuntimeOptions::default());
+        assert_eq!(again, runtime_spec(&image(), &options));
+    }
+}
+
+#[test]
+fn users_of_its_own_are_none_of_the_guest_s() {
+    let shared = runtime_spec(&image(), &RuntimeOptions::default()).unwrap().linux;
+    assert!(shared.uid_mappings.is_empty() && shared.gid_mappings.is_empty());
+    assert!(!shared.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User));
+    let options = RuntimeOptions { private_users: true, ..RuntimeOptions::default() };
+    let own = runtime_spec(&image(), &options).unwrap().linux;
+    assert!(own.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User));
+    assert_eq!((own.uid_mappings, own.gid_mappings), (vec![PRIVATE_IDS], vec![PRIVATE_IDS]));
+}
+
+#[test]
 fn what_cannot_run_is_refused() {
     let nothing = ImageConfig::default();
     assert_eq!(runtime_spec(&nothing, &RuntimeOptions::default()), Err(RuntimeSpecError::NoCommand));

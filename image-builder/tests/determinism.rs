@@ -10,7 +10,7 @@ use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
 use bulkhead_protocol::boot::Autostart;
 use bulkhead_protocol::image::ImageKind;
 use support::layout::{Layer, Layout};
-use support::{Mounted, build, run};
+use support::{Mounted, build, bulkhead_image as image_command, run};
 
 fn layers() -> Vec<Vec<u8>> {
     let first =
@@ -86,6 +86,39 @@ fn an_appliance_is_a_disk_with_all_parts() {
     let root = folder.path().join("root");
     fs::write(&root, part("root")).unwrap();
     assert_eq!(fs::read(Mounted::new(&root).path().join("bin/ls")).unwrap(), [2; 5000]);
+}
+
+#[test]
+fn an_appliance_s_manifest_says_what_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    // Makes the kernel and the initramfs.
+    let _ = appliance(folder.path(), "");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let layout = Layout::with_layers(folder.path(), &layers());
+    for (source, more, entrypoint, cmd) in [
+        (format!("dir:{}", path("root")), &[][..], &[][..], &["serve", "-v"][..]),
+        (layout.source(), &[], &["/bin/sh"], &["serve", "-v"]),
+        (layout.source(), &["--entrypoint", "/bin/ls"], &["/bin/ls"], &["serve", "-v"]),
+    ] {
+        let (output, kernel, initramfs) = (path("out"), path("vmlinux"), path("initramfs"));
+        let mut words = vec!["build", &source, "--output", &output, "--appliance"];
+        words.extend(["--kernel", &kernel, "--initramfs", &initramfs, "--env", "LEVEL=high"]);
+        words.extend(more.iter().chain(&["--", "serve", "-v"]));
+        let built = image_command(&words);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let config = bulkhead_image::read_manifest(&folder.path().join("out")).unwrap().config;
+        assert_eq!(
+            (config.entrypoint.as_slice(), config.cmd.as_slice()),
+            (&owned(entrypoint)[..], &owned(cmd)[..])
+        );
+        assert!(config.env.contains(&"LEVEL=high".to_owned()), "{:?}", config.env);
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[test]

@@ -12,5 +12,7 @@ mod limits;
 mod machine;
 mod network;
 mod pause;
+mod sources;
 mod starts;
+mod users;
 mod vsock;

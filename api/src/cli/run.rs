@@ -12,7 +12,8 @@ use super::lifecycle::{start_failure, wait_until};
 use super::rates::RateFlags;
 use super::{image, logs, output};
 use crate::service::model::{
-    Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, Phase, PortSpec, Protocol, VolumeSpec,
+    Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, Phase, PortSpec, Protocol, Userns,
+    VolumeSpec,
 };
 
 /// Run an image in a new machine.
@@ -62,6 +63,9 @@ pub struct Run {
     /// Where the process starts.
     #[arg(short, long, value_name = "PATH")]
     workdir: Option<String>,
+    /// Whose users the container has: the machine's, or its own, of which no id is the machine's.
+    #[arg(long, value_name = "host|private", default_value = "host", value_parser = userns)]
+    userns: Userns,
     /// The guest's host name.
     #[arg(long)]
     hostname: Option<String>,
@@ -123,6 +127,15 @@ fn mebibytes(text: &str) -> Result<u32, String> {
     digits.parse::<u32>().ok().and_then(|size| size.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// `host`, `private`
+fn userns(text: &str) -> Result<Userns, String> {
+    match text {
+        "host" => Ok(Userns::Host),
+        "private" => Ok(Userns::Private),
+        _ => Err(format!("{text:?} is neither host nor private")),
+    }
+}
+
 impl Run {
     /// Runs it.
     pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
@@ -170,6 +183,7 @@ impl Run {
             memory_mib: self.memory,
             limits: Limits { memory_mib: self.memory_limit, cpus: self.cpus_limit, pids: self.pids_limit },
             rates: self.rates.into(),
+            userns: self.userns,
             // In the foreground this program deletes it, once its output is read.
             auto_remove: self.rm && self.detach,
             stop_timeout_s: self.stop_timeout,
@@ -265,6 +279,13 @@ mod tests {
         for text in ["", "data", "data:x", "/host:/x", "./host:/x", "data:/x:other"] {
             assert!(volume(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn users() {
+        assert_eq!(userns("host"), Ok(Userns::Host));
+        assert_eq!(userns("private"), Ok(Userns::Private));
+        assert!(userns("auto").is_err());
     }
 
     #[test]

@@ -3,34 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Body, Name, Params};
-use super::watch::{ListParams, WatchEvent, stream_changes};
-use crate::service::model::{List, Machine, MachineSpec};
-
-/// List all machines, or watch them.
-#[utoipa::path(get, path = "/api/v1/machines", tag = "machines", operation_id = "listMachines", params(ListParams),
-    responses(
-        (status = 200, description = "The machines, or with `watch` their changes", content(
-            (List<Machine> = "application/json"), (WatchEvent<Machine> = "application/jsonl"))),
-        (status = 400, description = "The query cannot be understood", body = ErrorBody),
-        (status = 410, description = "Changes since then are no longer kept", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn list(
-    State(service): State<Shared>,
-    Params(params): Params<ListParams>,
-) -> Result<Response, ApiError> {
-    if params.watch {
-        return stream_changes::<Machine>(&service, params.resource_version).await;
-    }
-    Ok(Json(service.machines().await?).into_response())
-}
+use super::extract::Body;
+use super::resource::Deletable;
+use crate::service::ServiceError;
+use crate::service::model::{Machine, MachineSpec};
 
 /// Record a machine. It is not started.
 #[utoipa::path(post, path = "/api/v1/machines", tag = "machines", operation_id = "createMachine",
@@ -53,20 +34,6 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(service.create_machine(spec).await?)))
 }
 
-/// Read a machine.
-#[utoipa::path(get, path = "/api/v1/machines/{name}", tag = "machines", operation_id = "readMachine",
-    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id")),
-    responses(
-        (status = 200, description = "The machine", body = Machine),
-        (status = 400, description = "The path cannot be understood", body = ErrorBody),
-        (status = 404, description = "There is no such machine", body = ErrorBody),
-        (status = 409, description = "Several ids start so", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn read(State(service): State<Shared>, Name(name): Name) -> Result<Json<Machine>, ApiError> {
-    Ok(Json(service.machine(&name).await?))
-}
-
 /// How a machine is deleted.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -78,21 +45,11 @@ pub struct DeleteParams {
     pub force: bool,
 }
 
-/// Delete a machine.
-#[utoipa::path(delete, path = "/api/v1/machines/{name}", tag = "machines", operation_id = "deleteMachine",
-    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id"), DeleteParams),
-    responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "Path or query cannot be understood", body = ErrorBody),
-        (status = 404, description = "There is no such machine", body = ErrorBody),
-        (status = 409, description = "It runs", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn delete(
-    State(service): State<Shared>,
-    Name(name): Name,
-    Params(params): Params<DeleteParams>,
-) -> Result<StatusCode, ApiError> {
-    service.delete_machine(&name, params.force).await?;
-    Ok(StatusCode::NO_CONTENT)
+impl Deletable for Machine {
+    type How = DeleteParams;
+    const KEPT: &'static str = "It runs";
+
+    async fn delete(service: &Shared, name: &str, how: DeleteParams) -> Result<(), ServiceError> {
+        service.delete_machine(name, how.force).await
+    }
 }

@@ -4,12 +4,12 @@
 
 mod doctor;
 mod error;
-mod events;
 mod extract;
 mod images;
 mod machine_actions;
 mod machine_output;
 mod machines;
+mod resource;
 pub mod server;
 mod volumes;
 mod watch;
@@ -27,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Service;
+use crate::service::model::{Event, Image, Machine, Volume};
 use error::ApiError;
 
 pub use error::{ErrorBody, ErrorDetail};
@@ -49,9 +50,12 @@ pub type Shared = Arc<Service>;
 struct Description;
 
 fn described() -> OpenApiRouter<Shared> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(machines::list, machines::create))
-        .routes(routes!(machines::read, machines::delete))
+    let router = OpenApiRouter::with_openapi(Description::openapi());
+    let router = resource::routes_with_delete::<Machine>(router);
+    let router = resource::routes_with_delete::<Image>(router);
+    let router = resource::routes_with_delete::<Volume>(router);
+    resource::routes::<Event>(router)
+        .routes(routes!(machines::create))
         .routes(routes!(machine_actions::start))
         .routes(routes!(machine_actions::stop))
         .routes(routes!(machine_actions::kill))
@@ -61,12 +65,8 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(machine_actions::wait))
         .routes(routes!(machine_output::logs))
         .routes(routes!(machine_output::console))
-        .routes(routes!(images::list, images::import))
-        .routes(routes!(images::read, images::delete))
-        .routes(routes!(volumes::list, volumes::create))
-        .routes(routes!(volumes::read, volumes::delete))
-        .routes(routes!(events::list))
-        .routes(routes!(events::read))
+        .routes(routes!(images::import))
+        .routes(routes!(volumes::create))
         .routes(routes!(doctor::doctor))
         .routes(routes!(doctor::version))
 }

@@ -120,6 +120,13 @@ async fn errors_have_one_shape() {
         ("POST", "/api/v1/images", Some("{\"source\":\"file:/nowhere\"}"), 404),
         ("POST", "/api/v1/images", Some("{\"source\":\"http://x\"}"), 422),
         ("DELETE", "/api/v1/volumes/none", None, 404),
+        ("DELETE", "/api/v1/volumes/none?force=true", None, 400),
+        ("DELETE", "/api/v1/machines/none?force=true", None, 404),
+        ("DELETE", "/api/v1/machines/none?kill=true", None, 400),
+        ("DELETE", "/api/v1/images/none", None, 404),
+        ("DELETE", "/api/v1/events/none", None, 405),
+        ("GET", "/api/v1/events/none", None, 404),
+        ("GET", "/api/v1/events?since=1", None, 400),
     ] {
         let (found, body) = call(&router, method, path, body).await;
         assert_eq!(found.as_u16(), status, "{method} {path}: {body}");
@@ -158,6 +165,35 @@ async fn volumes_come_and_go_and_leave_events() {
         .map(|event| event["spec"]["action"].as_str().unwrap())
         .collect();
     assert_eq!(actions, ["created", "deleted"]);
+}
+
+#[tokio::test]
+async fn every_kind_of_resource_is_described_and_answers_alike() {
+    let (_folder, router) = daemon().await;
+    let (_, document) = call(&router, "GET", "/api/v1/openapi.json", None).await;
+    for (plural, kind, title) in [
+        ("machines", "machine", "Machine"),
+        ("images", "image", "Image"),
+        ("volumes", "volume", "Volume"),
+        ("events", "event", "Event"),
+    ] {
+        let all = format!("/api/v1/{plural}");
+        let (status, list) = call(&router, "GET", &all, None).await;
+        assert_eq!((status, &list["items"]), (StatusCode::OK, &json!([])), "{all}");
+        let (status, missing) = call(&router, "GET", &format!("{all}/none"), None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(sentence(&missing).contains(kind), "{missing}");
+
+        let described = &document["paths"][&all]["get"];
+        let schema = |media: &str| described["responses"]["200"]["content"][media]["schema"]["$ref"].clone();
+        assert_eq!(schema("application/json"), format!("#/components/schemas/List_{title}"));
+        assert_eq!(schema("application/jsonl"), format!("#/components/schemas/WatchEvent_{title}"));
+        let items = &document["components"]["schemas"][format!("List_{title}")]["properties"]["items"];
+        assert_eq!(items["items"]["$ref"], format!("#/components/schemas/{title}"));
+        let one = &document["paths"][format!("{all}/{{name}}")];
+        assert_eq!(one["get"]["operationId"], format!("read{title}"));
+        assert_eq!(one["delete"]["operationId"].is_string(), kind != "event");
+    }
 }
 
 #[tokio::test]

@@ -3,32 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 
 use super::Shared;
 use super::error::{ApiError, ErrorBody};
-use super::extract::{Body, Name, Params};
-use super::watch::{ListParams, WatchEvent, stream_changes};
-use crate::service::model::{CreateVolume, List, Volume};
-
-/// List all volumes, or watch them.
-#[utoipa::path(get, path = "/api/v1/volumes", tag = "volumes", operation_id = "listVolumes", params(ListParams),
-    responses(
-        (status = 200, description = "The volumes, or with `watch` their changes", content(
-            (List<Volume> = "application/json"), (WatchEvent<Volume> = "application/jsonl"))),
-        (status = 400, description = "The query cannot be understood", body = ErrorBody),
-        (status = 410, description = "Changes since then are no longer kept", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn list(
-    State(service): State<Shared>,
-    Params(params): Params<ListParams>,
-) -> Result<Response, ApiError> {
-    if params.watch {
-        return stream_changes::<Volume>(&service, params.resource_version).await;
-    }
-    Ok(Json(service.volumes().await?).into_response())
-}
+use super::extract::Body;
+use super::resource::{Deletable, Plainly};
+use crate::service::ServiceError;
+use crate::service::model::{CreateVolume, Volume};
 
 /// Make a volume.
 #[utoipa::path(post, path = "/api/v1/volumes", tag = "volumes", operation_id = "createVolume",
@@ -50,31 +31,11 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(service.create_volume(request).await?)))
 }
 
-/// Read a volume.
-#[utoipa::path(get, path = "/api/v1/volumes/{name}", tag = "volumes", operation_id = "readVolume",
-    params(("name" = String, Path, description = "The volume's id, its name, or the start of its id")),
-    responses(
-        (status = 200, description = "The volume", body = Volume),
-        (status = 400, description = "The path cannot be understood", body = ErrorBody),
-        (status = 404, description = "There is no such volume", body = ErrorBody),
-        (status = 409, description = "Several ids start so", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn read(State(service): State<Shared>, Name(name): Name) -> Result<Json<Volume>, ApiError> {
-    Ok(Json(service.volume(&name).await?))
-}
+impl Deletable for Volume {
+    type How = Plainly;
+    const KEPT: &'static str = "A machine uses it";
 
-/// Delete a volume.
-#[utoipa::path(delete, path = "/api/v1/volumes/{name}", tag = "volumes", operation_id = "deleteVolume",
-    params(("name" = String, Path, description = "The volume's id, its name, or the start of its id")),
-    responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The path cannot be understood", body = ErrorBody),
-        (status = 404, description = "There is no such volume", body = ErrorBody),
-        (status = 409, description = "A machine uses it", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn delete(State(service): State<Shared>, Name(name): Name) -> Result<StatusCode, ApiError> {
-    service.delete_volume(&name).await?;
-    Ok(StatusCode::NO_CONTENT)
+    async fn delete(service: &Shared, name: &str, _: Plainly) -> Result<(), ServiceError> {
+        service.delete_volume(name).await
+    }
 }

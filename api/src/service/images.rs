@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ServiceError;
 use super::machines::validate;
-use super::model::{Image, ImageSpec, ImageStatus, ImportImage, List, Machine, Metadata};
+use super::model::{Image, ImageSpec, ImageStatus, ImportImage, Machine, Metadata};
 use super::{Service, clock, image_file, new_id};
 use crate::host::{disk, layout};
 
@@ -18,16 +18,6 @@ const FILE: &str = "file:";
 const DRAFT: &str = "draft";
 
 impl Service {
-    /// All images.
-    pub async fn images(&self) -> Result<List<Image>, ServiceError> {
-        self.records.list().await
-    }
-
-    /// One image.
-    pub async fn image(&self, name: &str) -> Result<Image, ServiceError> {
-        self.records.find(name).await
-    }
-
     /// Makes an image from a source. The same image under the same name is answered again; a name that
     /// belonged to another image goes over to the new one.
     pub async fn import_image(&self, request: ImportImage) -> Result<Image, ServiceError> {
@@ -114,7 +104,7 @@ impl Service {
         let _images = self.images.lock().await;
         // No machine can be recorded meanwhile.
         let _placement = self.placement.lock().await;
-        let image = self.image(name).await?;
+        let image: Image = self.find(name).await?;
         let machines = self.records.list::<Machine>().await?.items;
         if let Some(user) = machines.iter().find(|machine| machine.status.image_id == image.metadata.id) {
             let message = format!("Image {} is used by machine {}", image.metadata.name, user.metadata.name);
@@ -128,7 +118,7 @@ impl Service {
 
     /// Removes files of images that have no record.
     pub(super) async fn sweep_images(&self) -> Result<(), ServiceError> {
-        let images = self.images().await?.items;
+        let images = self.list::<Image>().await?.items;
         for name in layout::names_in(&self.layout.images()) {
             let id = name.strip_suffix(".img");
             if !images.iter().any(|image| id == Some(image.metadata.id.as_str())) {

@@ -1,6 +1,7 @@
 //! What the API means. The one place that knows what a machine, an image, a volume and an event are.
 
 pub mod clock;
+pub mod collection;
 pub mod error;
 pub mod events;
 mod image_file;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::ServiceError;
-use super::model::{CreateVolume, List, Machine, Metadata, Volume, VolumeResourceSpec, VolumeStatus};
+use super::model::{CreateVolume, Machine, Metadata, Volume, VolumeResourceSpec, VolumeStatus};
 use super::{Service, clock, machines::validate, new_id};
 use crate::host::{disk, layout};
 
@@ -11,22 +11,6 @@ use crate::host::{disk, layout};
 const DEFAULT_SIZE_MIB: u32 = 1024;
 
 impl Service {
-    /// All volumes.
-    pub async fn volumes(&self) -> Result<List<Volume>, ServiceError> {
-        let mut list = self.records.list::<Volume>().await?;
-        for volume in &mut list.items {
-            volume.status.used_by = self.users_of(&volume.metadata.name).await?;
-        }
-        Ok(list)
-    }
-
-    /// One volume.
-    pub async fn volume(&self, name: &str) -> Result<Volume, ServiceError> {
-        let mut volume: Volume = self.records.find(name).await?;
-        volume.status.used_by = self.users_of(&volume.metadata.name).await?;
-        Ok(volume)
-    }
-
     /// Makes a volume.
     pub async fn create_volume(&self, request: CreateVolume) -> Result<Volume, ServiceError> {
         validate::name("name", &request.name)?;
@@ -55,7 +39,7 @@ impl Service {
     pub async fn delete_volume(&self, name: &str) -> Result<(), ServiceError> {
         // No machine can be recorded meanwhile.
         let _placement = self.placement.lock().await;
-        let volume = self.volume(name).await?;
+        let volume: Volume = self.find(name).await?;
         if let Some(user) = volume.status.used_by.first() {
             let message = format!("Volume {} is used by machine {user}", volume.metadata.name);
             return Err(ServiceError::Conflict { message });
@@ -89,7 +73,8 @@ impl Service {
         Ok(path)
     }
 
-    async fn users_of(&self, name: &str) -> Result<Vec<String>, ServiceError> {
+    /// The ids of the machines that name a volume.
+    pub(super) async fn users_of(&self, name: &str) -> Result<Vec<String>, ServiceError> {
         let machines = self.records.list::<Machine>().await?.items;
         let users =
             machines.iter().filter(|machine| machine.spec.volumes.iter().any(|volume| volume.name == name));

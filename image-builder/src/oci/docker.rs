@@ -41,24 +41,49 @@ fn named<'s>(
     reference: Option<&str>,
 ) -> Result<&'s SavedImage, OciError> {
     let tags = |image: &'s SavedImage| image.repo_tags.iter().flatten();
-    // As Docker has it, a name without a tag means "latest".
-    let wanted = reference.map(|reference| match reference.rsplit('/').next() {
-        Some(last) if !last.contains(':') => format!("{reference}:latest"),
-        _ => reference.to_owned(),
-    });
-    let fits = |tag: &String| {
-        let short = |wanted: &String| tag.trim_start_matches("docker.io/library/") == *wanted;
-        wanted.as_ref().is_some_and(|wanted| tag == wanted || short(wanted))
-    };
+    let wanted = reference.map(whole);
+    let fits = |tag: &String| wanted.as_ref() == Some(&whole(tag));
     let found: Vec<_> = images.iter().filter(|image| wanted.is_none() || tags(image).any(fits)).collect();
-    match (&found[..], wanted) {
+    match (&found[..], reference) {
         ([image], _) => Ok(image),
         ([_, ..], Some(_)) => Err(OciError::Ambiguous(MANIFEST.to_owned(), "two images have that reference")),
-        (_, wanted) => {
+        _ => {
             let known: Vec<_> = images.iter().flat_map(tags).take(10).map(String::as_str).collect();
             let wanted =
-                wanted.map_or_else(|| "without a reference".to_owned(), |wanted| format!("{wanted:?}"));
+                reference.map_or_else(|| "without a reference".to_owned(), |wanted| format!("{wanted:?}"));
             Err(OciError::NoImage(path.to_owned(), wanted, known.join(", ")))
+        }
+    }
+}
+
+/// A reference with all that Docker lets people leave out: the registry, `library` for its own images there, and
+/// the tag.
+fn whole(reference: &str) -> String {
+    let is_registry = |word: &str| word.contains(['.', ':']) || word == "localhost";
+    let (registry, path) =
+        reference.split_once('/').filter(|(first, _)| is_registry(first)).unwrap_or(("docker.io", reference));
+    let library = if registry == "docker.io" && !path.contains('/') { "library/" } else { "" };
+    let tag = if path.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
+    format!("{registry}/{library}{path}{tag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_made_whole_as_docker_does() {
+        for (reference, expected) in [
+            ("redis", "docker.io/library/redis:latest"),
+            ("redis:7", "docker.io/library/redis:7"),
+            ("docker.io/redis", "docker.io/library/redis:latest"),
+            ("docker.io/library/redis:7", "docker.io/library/redis:7"),
+            ("bulkhead/hello:1", "docker.io/bulkhead/hello:1"),
+            ("localhost/hello", "localhost/hello:latest"),
+            ("host:5000/a/b", "host:5000/a/b:latest"),
+            ("quay.io/a/b@sha256:00", "quay.io/a/b@sha256:00"),
+        ] {
+            assert_eq!(whole(reference), expected);
         }
     }
 }

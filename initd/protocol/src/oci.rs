@@ -134,9 +134,10 @@ pub struct Mount {
 pub struct Linux {
     /// Namespaces to make, or to join by path.
     pub namespaces: Vec<Namespace>,
-    /// User namespace mapping.
+    /// The users of a new user namespace: given when `namespaces` names one and only then, id 0 among them, at
+    /// most 340 ranges that do not overlap, less than a page of text in `/proc/PID/uid_map`.
     pub uid_mappings: Vec<IdMapping>,
-    /// User namespace mapping.
+    /// Its groups, likewise.
     pub gid_mappings: Vec<IdMapping>,
     /// Device nodes besides the standard ones.
     pub devices: Vec<Device>,

@@ -97,6 +97,20 @@ async fn bad_bodies_are_refused_and_leave_nothing() {
 }
 
 #[tokio::test]
+async fn a_disk_that_is_not_there_is_the_caller_s_fault() {
+    let server = server();
+    for device in ["serial:no-such-disk", "partlabel:no-such-partition", "/dev/no-such-device", "/dev/null"] {
+        let wanted = format!(
+            r#"{{"id":"web","spec":{{"process":{{"args":["true"]}}}},"root":{{"device":"{device}"}}}}"#
+        );
+        let (status, body) = ask(&server, "POST", "/v1/containers", &wanted).await;
+        let sentence = format!("Cannot make container web: No block device is {device}");
+        assert_eq!((status, message(&body)), (400, sentence));
+    }
+    assert!(server.containers.list().is_empty());
+}
+
+#[tokio::test]
 async fn nonsense_on_the_wire_ends_the_connection_only() {
     let server = server();
     let large_head = format!("GET /v1/ready HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(64 << 10));

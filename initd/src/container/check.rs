@@ -6,6 +6,7 @@ use bulkhead_protocol::oci::{NamespaceKind, Spec};
 use crate::isolation::capabilities::{CapabilityError, Sets};
 use crate::isolation::rlimits::{self, RlimitError};
 use crate::isolation::seccomp::{Program, SeccompError};
+use crate::isolation::user_namespace::{MappingError, Maps};
 use crate::rootfs::{RootfsError, device, mounts, nodes};
 
 /// The most of anything that a specification lists.
@@ -30,6 +31,9 @@ pub enum SpecError {
     /// A list is too long.
     #[error("{0} has more than {MAX_ENTRIES} entries")]
     TooMany(&'static str),
+    /// The user namespace's maps are wrong.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// The mounts, volumes or devices are wrong.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
@@ -58,8 +62,12 @@ pub fn check(request: &CreateContainer) -> Result<(), SpecError> {
     if let Some(name) = spec.hostname.as_deref().filter(|name| !crate::boot::cmdline::is_hostname(name)) {
         return Err(wrong("hostname", name, "a host name is 1 to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`"));
     }
+    let maps = Maps::parse(&spec.linux)?;
+    if let Some(maps) = &maps {
+        check_ids(spec, maps)?;
+    }
     for name in spec.linux.sysctl.keys() {
-        super::shape::check_sysctl(name, super::shape::own_network(spec))
+        super::shape::check_sysctl(name, super::shape::own_network(spec), maps.is_some())
             .map_err(|reason| wrong("linux.sysctl", name, reason))?;
     }
     mounts::check(&spec.mounts)?;
@@ -123,13 +131,9 @@ fn check_namespaces(spec: &Spec) -> Result<(), SpecError> {
         if let Some(path) = &namespace.path {
             return Err(wrong("linux.namespaces.path", path, "joining a namespace is not offered yet"));
         }
-        if matches!(namespace.kind, NamespaceKind::User | NamespaceKind::Time) {
-            let kind = format!("{:?}", namespace.kind).to_lowercase();
-            return Err(wrong("linux.namespaces.type", &kind, "this namespace is not offered yet"));
+        if namespace.kind == NamespaceKind::Time {
+            return Err(wrong("linux.namespaces.type", "time", "this namespace is not offered yet"));
         }
-    }
-    if !spec.linux.uid_mappings.is_empty() || !spec.linux.gid_mappings.is_empty() {
-        return Err(wrong("linux.uidMappings", "set", "user namespaces are not offered yet"));
     }
     if let Some(path) = spec.linux.cgroups_path.as_deref() {
         let name = path.trim_matches('/');
@@ -138,6 +142,35 @@ fn check_namespaces(spec: &Spec) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+/// Ids that the user namespace does not have cannot be taken on. A `username` is looked up later.
+fn check_ids(spec: &Spec, maps: &Maps) -> Result<(), SpecError> {
+    let user = &spec.process.user;
+    let (uids, gids) = (|id: u32| maps.uid(id), |id: u32| maps.gid(id));
+    if user.username.is_none() {
+        check_id_is_mapped("process.user.uid", user.uid, uids)?;
+        check_id_is_mapped("process.user.gid", user.gid, gids)?;
+    }
+    for gid in &user.additional_gids {
+        check_id_is_mapped("process.user.additionalGids", *gid, gids)?;
+    }
+    for device in &spec.linux.devices {
+        check_id_is_mapped("linux.devices.uid", device.uid.unwrap_or(0), uids)?;
+        check_id_is_mapped("linux.devices.gid", device.gid.unwrap_or(0), gids)?;
+    }
+    Ok(())
+}
+
+fn check_id_is_mapped(
+    property: &'static str,
+    id: u32,
+    outside: impl Fn(u32) -> Option<u32>,
+) -> Result<(), SpecError> {
+    match outside(id) {
+        Some(_) => Ok(()),
+        None => Err(wrong(property, &id.to_string(), "the user namespace does not map this id")),
+    }
 }
 
 fn check_lengths(request: &CreateContainer) -> Result<(), SpecError> {

@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bulkhead_protocol::agent::{ContainerState, ContainerStatus, CreateContainer, ExitStatus};
-use rustix::fs::{Mode, OFlags};
-use rustix::pipe::PipeFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 
+use super::disks::Disks;
+use super::ends::Ends;
 use super::log::Log;
 use super::spawn::{self, Child, SpawnError};
+use super::user_namespace::{SettleError, Settlement};
 use super::{Container, ContainerError, Containers, MAX_CONTAINERS, check, delete, output, shape, stage};
 use crate::isolation::cgroup::{self, Cgroup};
 use crate::isolation::device_filter::{self, AllowedDevice};
+use crate::isolation::user_namespace::Maps;
 use crate::reaper::Exit;
-use crate::rootfs::{RootfsError, disk, mounts};
+use crate::rootfs::{RootfsError, mounts};
 
 /// How long the container's process may take to put its root together.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,9 +65,9 @@ impl Containers {
     async fn make(self: &Arc<Self>, request: CreateContainer) -> Result<Arc<Container>, ContainerError> {
         let id = request.id.clone();
         let (request, disks) =
-            mount_disks(request).await.map_err(|source| ContainerError::Disk { id: id.clone(), source })?;
+            Disks::mount(request).await.map_err(|source| ContainerError::Disk { id: id.clone(), source })?;
         let cgroup = make_cgroup(&request)?;
-        match self.make_in(request, &disks, &cgroup).await {
+        match self.make_in(request, disks, &cgroup).await {
             Ok((parts, exit)) => Ok(self.supervise(parts, cgroup, exit)),
             Err(error) => {
                 let _ = cgroup.kill();
@@ -79,15 +81,22 @@ impl Containers {
     async fn make_in(
         &self,
         request: CreateContainer,
-        disks: &Disks,
+        disks: Disks,
         cgroup: &Cgroup,
     ) -> Result<(Parts, oneshot::Receiver<Exit>), ContainerError> {
         let id = request.id.clone();
         let end_machine = request.end_machine;
         let spawn_failed = |source| ContainerError::Spawn { id: id.clone(), source };
         let flags = shape::clone_flags(&request.spec);
-        let config = self.stage_config(request).map_err(spawn_failed)?;
+        let maps = Maps::parse(&request.spec.linux)
+            .map_err(|source| ContainerError::Spec { id: id.clone(), source: source.into() })?;
+        let config = self.stage_config(request);
+        let settled = maps.map(|maps| (maps, config.spec.clone(), config.layer_bytes));
+        let config = written(&config).map_err(spawn_failed)?;
         let ends = Ends::make().map_err(spawn_failed)?;
+        if let Some((maps, ..)) = &settled {
+            ends.give_to(maps.root()).map_err(spawn_failed)?;
+        }
         let directory = cgroup.open().map_err(|source| ContainerError::Cgroup { id: id.clone(), source })?;
         let mut descriptors = vec![ends.stage.as_fd(), config.as_fd(), ends.null.as_fd()];
         descriptors.extend([ends.out_write.as_fd(), ends.err_write.as_fd(), disks.root.as_fd()]);
@@ -96,7 +105,13 @@ impl Containers {
             let child = spawn::spawn(&self.program, flags, directory.as_fd(), &descriptors)?;
             Ok((child.pid, child))
         };
-        let (child, exit) = self.reaper.adopt(make).map_err(spawn_failed)?;
+        let (mut child, exit) = self.reaper.adopt(make).map_err(spawn_failed)?;
+        if let (Some((maps, spec, layer_bytes)), Some(gate)) = (settled, child.gate.take()) {
+            let settlement = Settlement { pid: child.pid, gate, maps, spec, layer_bytes };
+            settle(settlement, disks)
+                .await
+                .map_err(|source| ContainerError::Users { id: id.clone(), source })?;
+        }
         drop((ends.stage, ends.out_write, ends.err_write));
         let log = Arc::new(Log::new());
         output::collect(&log, ends.out_read, ends.err_read)
@@ -108,7 +123,7 @@ impl Containers {
         Ok((Parts { id, end_machine, child, control, log }, exit))
     }
 
-    fn stage_config(&self, request: CreateContainer) -> Result<OwnedFd, SpawnError> {
+    fn stage_config(&self, request: CreateContainer) -> stage::Config {
         let memory = rustix::system::sysinfo();
         let memory = cgroup::container_memory(memory.totalram.saturating_mul(memory.mem_unit.into()));
         let limit = request.spec.linux.resources.as_ref().and_then(|resources| resources.memory.as_ref());
@@ -118,19 +133,17 @@ impl Containers {
             spec.mounts = mounts::defaults();
         }
         let hostname = spec.hostname.clone().or_else(|| self.surroundings.hostname.clone());
-        let config = stage::Config {
+        stage::Config {
             hostname: hostname.unwrap_or_else(|| request.id.clone()),
             addresses: self.surroundings.addresses.clone(),
             resolvers: self.surroundings.resolvers.clone(),
             // Half, so that a full root is an error of write() and not the end of the container.
             layer_bytes: limit.filter(|limit| *limit > 0).unwrap_or(memory).min(memory) / 2,
             own_network: shape::own_network(&spec),
+            own_users: shape::own_users(&spec),
             volumes: request.volumes.into_iter().map(|volume| volume.destination).collect(),
             spec,
-        };
-        let config = serde_json::to_vec(&config)
-            .map_err(|error| SpawnError::Descriptor("configuration", error.into()))?;
-        spawn::memory_file(&config)
+        }
     }
 
     /// Sees to it that the container's end is known, whoever asks and whenever.
@@ -192,21 +205,18 @@ struct Parts {
     log: Arc<Log>,
 }
 
-/// The mounts of the container's disks, in no tree yet.
-struct Disks {
-    root: OwnedFd,
-    volumes: Vec<OwnedFd>,
+fn written(config: &stage::Config) -> Result<OwnedFd, SpawnError> {
+    let config =
+        serde_json::to_vec(config).map_err(|error| SpawnError::Descriptor("configuration", error.into()))?;
+    spawn::memory_file(&config)
 }
 
-/// Mounts on a thread of its own: a disk may be slow to appear, and a journal long.
-async fn mount_disks(request: CreateContainer) -> Result<(CreateContainer, Disks), RootfsError> {
-    let mount = move || {
-        let root = disk::root(&request.root)?;
-        let volumes = request.volumes.iter().map(disk::volume).collect::<Result<_, _>>()?;
-        Ok((request, Disks { root, volumes }))
-    };
-    let done = tokio::task::spawn_blocking(mount).await;
-    done.unwrap_or_else(|error| Err(RootfsError::step("mount the disks")(io::Error::other(error))))
+/// Settles on a thread of its own: mounting may take its time.
+async fn settle(settlement: Settlement, disks: Disks) -> Result<(), SettleError> {
+    let done = tokio::task::spawn_blocking(move || settlement.settle(&disks)).await;
+    done.unwrap_or_else(|error| {
+        Err(RootfsError::step("put the root together")(io::Error::other(error)).into())
+    })
 }
 
 fn make_cgroup(request: &CreateContainer) -> Result<Cgroup, ContainerError> {
@@ -233,34 +243,6 @@ fn allowed(device: &bulkhead_protocol::oci::Device) -> Option<AllowedDevice> {
         major: u32::try_from(device.major).ok()?,
         minor: Some(u32::try_from(device.minor).ok()?),
     })
-}
-
-/// Both ends of everything that connects a container's first process with process 1.
-struct Ends {
-    control: UnixStream,
-    stage: OwnedFd,
-    null: OwnedFd,
-    out_read: OwnedFd,
-    out_write: OwnedFd,
-    err_read: OwnedFd,
-    err_write: OwnedFd,
-}
-
-impl Ends {
-    fn make() -> Result<Self, SpawnError> {
-        let failed = |what| move |error: io::Error| SpawnError::Descriptor(what, error);
-        let pipe = || {
-            let ends = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-            ends.map_err(|error| failed("output")(error.into()))
-        };
-        let (control, stage) = std::os::unix::net::UnixStream::pair().map_err(failed("control"))?;
-        control.set_nonblocking(true).map_err(failed("control"))?;
-        let control = UnixStream::from_std(control).map_err(failed("control"))?;
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| failed("input")(error.into()))?;
-        let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
-        Ok(Self { control, stage: stage.into(), null, out_read, out_write, err_read, err_write })
-    }
 }
 
 /// Why a container's process did not do what it was asked.

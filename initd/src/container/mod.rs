@@ -1,8 +1,11 @@
 //! Containers: one file a verb, and what the verbs share.
 
 mod check;
+mod clone;
 mod create;
 mod delete;
+mod disks;
+mod ends;
 pub mod log;
 mod output;
 mod shape;
@@ -10,6 +13,7 @@ mod signal;
 mod spawn;
 pub mod stage;
 mod start;
+mod user_namespace;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -95,6 +99,14 @@ pub enum ContainerError {
         /// Why.
         source: SpawnError,
     },
+    /// It could not get users of its own.
+    #[error("Cannot make the user namespace of container {id}")]
+    Users {
+        /// The container.
+        id: String,
+        /// Why.
+        source: user_namespace::SettleError,
+    },
     /// The container's process says itself what failed.
     #[error("Cannot {verb} container {id}: {message}")]
     Stage {
@@ -152,6 +164,7 @@ impl ContainerError {
             Self::Missing(_) => Blame::Missing,
             Self::Exists(_) | Self::TooMany | Self::State { .. } => Blame::Conflict,
             Self::Spec { .. } | Self::NoSignal(_) | Self::Stage { by_caller: true, .. } => Blame::Caller,
+            Self::Disk { source, .. } if source.by_caller() => Blame::Caller,
             _ => Blame::Guest,
         }
     }

@@ -2,27 +2,18 @@
 //! container's namespaces and cgroup.
 //!
 //! Process 1 is not forked: the child shares its memory until it has become the new program, as `vfork` does,
-//! and runs nothing in between but one system call.
-#![allow(
-    unsafe_code,
-    reason = "clone3 and the exec behind it are one piece of assembly: no Rust may run between"
-)]
-
-use std::ffi::{CString, c_char};
+//! and runs nothing in between but a few system calls.
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::FdFlags;
 
-use super::stage;
-
-/// Not in this version of the libc crate for this target: every handled signal is the default again.
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-/// The child is made in the cgroup that the arguments name.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+use super::clone::{self, Orders};
 
 /// What goes wrong while a process is made.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +27,9 @@ pub enum SpawnError {
     /// The kernel made no process.
     #[error("Cannot make a process in new namespaces")]
     Clone(#[source] io::Error),
+    /// The process that waited for its user namespace is gone.
+    #[error("Cannot let the process into its user namespace")]
+    Gate(#[source] io::Error),
     /// The process could not become initd.
     #[error("Cannot run initd's sealed copy in the new process")]
     Exec(#[source] io::Error),
@@ -61,7 +55,6 @@ impl Program {
         &self,
         action: impl FnOnce(BorrowedFd<'_>) -> Result<T, SpawnError>,
     ) -> Result<T, SpawnError> {
-        use std::os::fd::AsFd as _;
         let mut sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         let copy = match sealed.take() {
             Some(copy) => copy,
@@ -104,6 +97,8 @@ pub struct Child {
     pub pid: i32,
     /// Itself.
     pub process: OwnedFd,
+    /// Where it waits, if it has a user namespace of its own: nobody is in there before there are maps.
+    pub gate: Option<Gate>,
 }
 
 /// Makes a process in the namespaces that `flags` names and in `cgroup`, and hands it `descriptors`, which it
@@ -115,97 +110,69 @@ pub fn spawn(
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<Child, SpawnError> {
     let numbers: Vec<_> = descriptors.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    let argument = |text: &str| CString::new(text).map_err(|e| SpawnError::Clone(io::Error::other(e)));
-    let words = [argument(stage::NAME)?, argument(&numbers.join(","))?];
-    let arguments: [*const c_char; 3] = [words[0].as_ptr(), words[1].as_ptr(), std::ptr::null()];
-    let environment: [*const c_char; 1] = [std::ptr::null()];
     let inheritable = |flag: FdFlags| {
         descriptors
             .iter()
             .try_for_each(|fd| rustix::io::fcntl_setfd(fd, flag))
             .map_err(|error| SpawnError::Descriptor("descriptors", error.into()))
     };
+    let gated = flags & u64::from(libc::CLONE_NEWUSER.unsigned_abs()) != 0;
     program.with_sealed(|sealed| {
+        let (gate, other) = if gated {
+            let (ours, other) = UnixStream::pair().map_err(|error| SpawnError::Descriptor("gate", error))?;
+            (Some(ours), Some(other))
+        } else {
+            (None, None)
+        };
+        let orders = Orders::new(sealed, other.as_ref(), &numbers.join(","))?;
         // This thread alone makes processes, and it makes them under the program's lock.
         inheritable(FdFlags::empty())?;
-        let child = clone_and_exec(flags, cgroup, sealed, &arguments, &environment);
+        let made = clone::clone(flags, cgroup, &orders);
+        // The new process alone has that end now, so that its closing is seen.
+        drop(other);
+        let made = made.map(|(pid, process)| {
+            let gate = gate.map(|socket| Gate { socket, orders });
+            Child { pid, process, gate }
+        });
         inheritable(FdFlags::CLOEXEC)?;
-        child
+        made
     })
 }
 
-fn clone_and_exec(
-    flags: u64,
-    cgroup: BorrowedFd<'_>,
-    program: BorrowedFd<'_>,
-    arguments: &[*const c_char; 3],
-    environment: &[*const c_char; 1],
-) -> Result<Child, SpawnError> {
-    let mut pidfd: i32 = -1;
-    let vfork = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    let clone_arguments = libc::clone_args {
-        flags: flags | u64::from(vfork.unsigned_abs()) | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP,
-        pidfd: (&raw mut pidfd).addr() as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
-    };
-    let mut failure: i64 = 0;
-    let result: i64;
-    // SAFETY: the parent stands still until the child has called execveat or ended (CLONE_VFORK), so that
-    // memory and stack, which they share, have one user at a time. The child touches neither but for
-    // `failure`, which outlives it; it makes two system calls from registers and never leaves this block. All
-    // pointers are to live data: the arguments of both calls are borrowed by this function. `syscall`
-    // overwrites rcx and r11, and rax, which is an output.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "mov rdi, r12",
-            "mov rsi, r13",
-            "mov eax, {execveat}",
-            "syscall",
-            "mov [r9], rax",
-            "mov edi, 125",
-            "mov eax, {exit_group}",
-            "syscall",
-            "ud2",
-            "2:",
-            execveat = const libc::SYS_execveat,
-            exit_group = const libc::SYS_exit_group,
-            inlateout("rax") libc::SYS_clone3 => result,
-            inlateout("rdi") std::ptr::from_ref(&clone_arguments) => _,
-            inlateout("rsi") size_of::<libc::clone_args>() => _,
-            in("rdx") arguments.as_ptr(),
-            in("r10") environment.as_ptr(),
-            in("r8") libc::AT_EMPTY_PATH,
-            in("r9") &raw mut failure,
-            in("r12") i64::from(program.as_raw_fd()),
-            in("r13") c"".as_ptr(),
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-    }
-    if result < 0 {
-        return Err(SpawnError::Clone(error(result)));
-    }
-    // SAFETY: the kernel has just made this descriptor for us (CLONE_PIDFD), and nobody else has it.
-    let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    if failure != 0 {
-        // The reaper finds the child, which nobody asked about.
-        return Err(SpawnError::Exec(error(failure)));
-    }
-    Ok(Child { pid: i32::try_from(result).unwrap_or(0), process })
+/// A process waits here, still without an image of its own, until its user namespace has maps.
+///
+/// It has to: an exec by somebody whom the namespace does not know would cost all capabilities.
+pub struct Gate {
+    socket: UnixStream,
+    orders: Orders,
 }
 
-/// The error that a system call's result stands for.
-fn error(result: i64) -> io::Error {
-    io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EIO))
+impl Gate {
+    /// Lets the process become root of its namespace and this program; returns when it is.
+    pub fn open(mut self) -> Result<(), SpawnError> {
+        self.socket.write_all(&[1]).map_err(SpawnError::Gate)?;
+        self.wait();
+        self.orders.done()
+    }
+
+    /// Waits until the process has closed its end: by exec, or by its own.
+    fn wait(&mut self) {
+        let mut rest = [0];
+        loop {
+            match self.socket.read(&mut rest) {
+                Ok(1) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for Gate {
+    /// The process reads its orders from our memory: they may go when it has ended its steps.
+    fn drop(&mut self) {
+        // Where nobody has opened the gate, the process reads an end here, and ends.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        self.wait();
+    }
 }

@@ -5,3 +5,4 @@ pub mod cgroup;
 pub mod device_filter;
 pub mod rlimits;
 pub mod seccomp;
+pub mod user_namespace;

@@ -3,7 +3,8 @@
 use std::io;
 
 use bulkhead_protocol::oci::Rlimit;
-use rustix::process::{Resource, setrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 
 /// What goes wrong with resource limits.
 #[derive(Debug, thiserror::Error)]
@@ -40,21 +41,41 @@ pub fn check(limits: &[Rlimit]) -> Result<(), RlimitError> {
 
 /// Sets the limits of the calling process.
 pub fn apply(limits: &[Rlimit]) -> Result<(), RlimitError> {
-    if !limits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE") {
-        set("RLIMIT_NOFILE", NOFILE.0, NOFILE.1)?;
-    }
-    for limit in limits {
-        set(&limit.kind, limit.soft, limit.hard)?;
+    for (kind, soft, hard) in all(limits) {
+        let limit = rustix::process::Rlimit { current: value(soft), maximum: value(hard) };
+        setrlimit(resource(kind)?, limit).map_err(failed(kind))?;
     }
     Ok(())
 }
 
-fn set(kind: &str, soft: u64, hard: u64) -> Result<(), RlimitError> {
-    // All bits set is the kernel's word for no limit, and rustix's is `None`.
-    let value = |limit| (limit != u64::MAX).then_some(limit);
-    let limit = rustix::process::Rlimit { current: value(soft), maximum: value(hard) };
-    setrlimit(resource(kind)?, limit)
-        .map_err(|error| RlimitError::Set { kind: kind.to_owned(), source: error.into() })
+/// Raises the ceilings of another process, our child, so that it can [`apply`] the limits without privileges of
+/// the guest's.
+pub fn raise(pid: i32, limits: &[Rlimit]) -> Result<(), RlimitError> {
+    for (kind, _, hard) in all(limits) {
+        let resource = resource(kind)?;
+        let inherited = getrlimit(resource);
+        // None is no limit, and so above every other.
+        let maximum = inherited.maximum.zip(value(hard)).map(|(old, new)| old.max(new));
+        let limit = rustix::process::Rlimit { current: inherited.current, maximum };
+        prlimit(Pid::from_raw(pid), resource, limit).map_err(failed(kind))?;
+    }
+    Ok(())
+}
+
+/// The limits that are asked for, and those that every container gets.
+fn all(limits: &[Rlimit]) -> impl Iterator<Item = (&str, u64, u64)> {
+    let silent = !limits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE");
+    let default = silent.then_some(("RLIMIT_NOFILE", NOFILE.0, NOFILE.1));
+    default.into_iter().chain(limits.iter().map(|limit| (limit.kind.as_str(), limit.soft, limit.hard)))
+}
+
+/// All bits set is the kernel's word for no limit, and rustix's is `None`.
+fn value(limit: u64) -> Option<u64> {
+    (limit != u64::MAX).then_some(limit)
+}
+
+fn failed(kind: &str) -> impl FnOnce(Errno) -> RlimitError {
+    move |error| RlimitError::Set { kind: kind.to_owned(), source: error.into() }
 }
 
 fn resource(kind: &str) -> Result<Resource, RlimitError> {

@@ -1,6 +1,7 @@
 //! Finds the block device that the host named.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,10 @@ impl<'a> Name<'a> {
         match self {
             Self::Serial(name) => find_serial(Path::new("/sys/block"), name),
             Self::PartitionLabel(name) => find_label(Path::new("/sys/class/block"), name),
-            Self::Path(path) => Path::new(path).exists().then(|| PathBuf::from(path)),
+            Self::Path(path) => {
+                let found = fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
+                found.then(|| PathBuf::from(path))
+            }
         }
     }
 }

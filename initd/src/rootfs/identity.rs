@@ -10,6 +10,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{Beneath, Links};
+use crate::isolation::user_namespace::Maps;
 
 /// The longest /etc/passwd or /etc/group that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -47,6 +48,30 @@ pub enum IdentityError {
     /// The container does not know the group.
     #[error("The container's /etc/group has no group {0}")]
     NoGroup(String),
+    /// The container's user namespace has no such id.
+    #[error("The container's user namespace does not map {0} {1}")]
+    Unmapped(&'static str, u32),
+}
+
+impl IdentityError {
+    /// Whether another specification or image would have helped.
+    pub fn by_caller(&self) -> bool {
+        !matches!(self, Self::Read { .. })
+    }
+}
+
+impl Identity {
+    /// Says which of the ids cannot be taken on in a user namespace.
+    pub fn check(&self, maps: &Maps) -> Result<(), IdentityError> {
+        if maps.uid(self.uid).is_none() {
+            return Err(IdentityError::Unmapped("user", self.uid));
+        }
+        let mut groups = [self.gid].into_iter().chain(self.groups.iter().copied());
+        match groups.find(|gid| maps.gid(*gid).is_none()) {
+            Some(gid) => Err(IdentityError::Unmapped("group", gid)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Looks the user up below `root`. Numbers need no entry anywhere.

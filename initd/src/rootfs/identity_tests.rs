@@ -30,6 +30,24 @@ fn names_and_numbers_are_looked_up() {
 }
 
 #[test]
+fn ids_that_a_user_namespace_lacks_are_named() {
+    use bulkhead_protocol::oci::{IdMapping, Linux, Namespace, NamespaceKind};
+    let mapping = |size| vec![IdMapping { container_id: 0, host_id: 65536, size }];
+    let linux = Linux {
+        namespaces: vec![Namespace { kind: NamespaceKind::User, path: None }],
+        uid_mappings: mapping(200),
+        gid_mappings: mapping(150),
+        ..Linux::default()
+    };
+    let maps = Maps::parse(&linux).unwrap().unwrap();
+    let check = |uid, gid, groups: &[u32]| identity(uid, gid, groups, None).check(&maps);
+    check(199, 149, &[0, 1]).unwrap();
+    assert!(matches!(check(200, 0, &[]), Err(IdentityError::Unmapped("user", 200))));
+    assert!(matches!(check(0, 150, &[]), Err(IdentityError::Unmapped("group", 150))));
+    assert!(matches!(check(0, 0, &[7, 199]), Err(IdentityError::Unmapped("group", 199))));
+}
+
+#[test]
 fn the_unknown_is_an_error() {
     assert!(matches!(words("postgres"), Err(IdentityError::NoUser(name)) if name == "postgres"));
     assert!(matches!(words("redis:wheel"), Err(IdentityError::NoGroup(name)) if name == "wheel"));

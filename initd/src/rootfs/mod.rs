@@ -73,6 +73,11 @@ pub enum RootfsError {
 }
 
 impl RootfsError {
+    /// Whether another request would have helped: what it names is not there or not possible.
+    pub fn by_caller(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NoDevice(_) | Self::DeviceName(_))
+    }
+
     /// For `map_err`: a step that failed.
     pub fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::Step { step, source: error.into() }

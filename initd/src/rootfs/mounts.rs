@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use bulkhead_protocol::oci::Mount;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::beneath::{Beneath, Links};
 use super::options::{Bind, Options};
 use super::{RootfsError, setattr};
+use crate::boot::STAGE;
 
 /// File systems that a container may ask for. They have no device behind them.
 const KINDS: [&str; 6] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2"];
@@ -70,8 +71,31 @@ pub fn defaults() -> Vec<Mount> {
     ]
 }
 
-/// Mounts one of the specification's mounts.
-pub fn apply(root: &Beneath, mount: &Mount) -> Result<(), RootfsError> {
+/// Mounts sysfs where [`apply`] finds it, for a container that may not mount it itself.
+pub fn keep_sysfs() -> Result<(), RootfsError> {
+    let failed = |error: Errno| RootfsError::step("mount sysfs for the container")(error);
+    let mount = new_mount("sysfs", "sysfs", &Options::none()).map_err(failed)?;
+    let path = kept_sysfs();
+    rustix::fs::mkdir(path.as_str(), Mode::from_raw_mode(0o755)).map_err(failed)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&mount, "", rustix::fs::CWD, path.as_str(), flags).map_err(failed)
+}
+
+fn kept_sysfs() -> String {
+    format!("{STAGE}/sys")
+}
+
+/// A mount of the sysfs that is kept, with the attributes that are asked for.
+fn take_sysfs(options: &Options) -> Result<OwnedFd, RootfsError> {
+    let failed = RootfsError::step("take the sysfs that is kept");
+    let mount = copy(rustix::fs::CWD, &kept_sysfs(), false).map_err(failed)?;
+    setattr::set(&mount, options.set, options.clear, false)
+        .map_err(RootfsError::step("set the attributes of sysfs"))?;
+    Ok(mount)
+}
+
+/// Mounts one of the specification's mounts. `sysfs_is_kept` tells that [`keep_sysfs`] was called.
+pub fn apply(root: &Beneath, mount: &Mount, sysfs_is_kept: bool) -> Result<(), RootfsError> {
     let target = mount.destination.as_str();
     let refuse = |reason| RootfsError::Refused { target: target.to_owned(), reason };
     let options = Options::parse(&mount.options).map_err(refuse)?;
@@ -80,7 +104,10 @@ pub fn apply(root: &Beneath, mount: &Mount) -> Result<(), RootfsError> {
     }
     let kind = kind(mount);
     let source = mount.source.as_deref().unwrap_or(kind);
-    let source = new_mount(kind, source, &options).map_err(RootfsError::mount(kind, target))?;
+    let source = match kind {
+        "sysfs" if sysfs_is_kept => take_sysfs(&options)?,
+        _ => new_mount(kind, source, &options).map_err(RootfsError::mount(kind, target))?,
+    };
     // The kernel's own views are never put where an image's link points.
     let links = if kind == "tmpfs" { Links::Follow } else { Links::Refuse };
     let place = root.make_directory(target, links).map_err(RootfsError::path("make the folder", target))?;

@@ -6,8 +6,10 @@ use bulkhead_protocol::oci::Device;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::RootfsError;
 use super::beneath::{Beneath, Links, split};
+use super::{RootfsError, mounts};
+use crate::boot::STAGE;
+use crate::isolation::user_namespace::Maps;
 
 /// Character devices that every container has: name, major and minor number.
 const NODES: [(&str, u32, u32); 6] =
@@ -22,38 +24,118 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Fills /dev. The caller's umask is 0.
-pub fn make(root: &Beneath, devices: &[Device]) -> Result<(), RootfsError> {
+/// Fills /dev. The caller's umask is 0. `kept` tells that [`keep`] made the nodes, to be bound.
+pub fn make(root: &Beneath, devices: &[Device], kept: bool) -> Result<(), RootfsError> {
     let dev = root.make_directory("/dev", Links::Refuse).map_err(RootfsError::path("make", "/dev"))?;
-    for (name, major, minor) in NODES {
-        let number = rustix::fs::makedev(major, minor);
-        let mode = Mode::from_raw_mode(0o666);
-        replace(&dev, name, || rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, mode, number))
-            .map_err(RootfsError::path("make the device", name))?;
-    }
     for (name, target) in LINKS {
         replace(&dev, name, || rustix::fs::symlinkat(target, &dev, name))
             .map_err(RootfsError::path("make the link", name))?;
     }
-    devices.iter().try_for_each(|device| make_device(root, device))
-}
-
-fn make_device(root: &Beneath, device: &Device) -> Result<(), RootfsError> {
-    let refuse =
-        |reason: &str| RootfsError::Refused { target: device.path.clone(), reason: reason.to_owned() };
-    let kind = kind(device).ok_or_else(|| refuse("a device is of type c, b, u or p"))?;
-    let number = |number: i64| u32::try_from(number).map_err(|_| refuse("it has a negative number"));
-    let number = rustix::fs::makedev(number(device.major)?, number(device.minor)?);
-    let failed = |error: Errno| RootfsError::path("make the device", &device.path)(error);
-    let (parent, name) = split(&device.path).map_err(failed)?;
-    let parent = root.make_directory(parent, Links::Refuse).map_err(failed)?;
-    let mode = Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777);
-    replace(&parent, name, || rustix::fs::mknodat(&parent, name, kind, mode, number)).map_err(failed)?;
-    if device.uid.is_some() || device.gid.is_some() {
-        let (uid, gid) = (device.uid.map(Uid::from_raw), device.gid.map(Gid::from_raw));
-        rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    let nodes = standard().chain(devices.iter().map(Node::parse));
+    for (index, node) in nodes.enumerate() {
+        let node = node?;
+        let failed = |error: Errno| RootfsError::path("make the device", &node.path)(error);
+        let (parent, name) = split(&node.path).map_err(failed)?;
+        let other = (parent != "/dev").then(|| root.make_directory(parent, Links::Refuse));
+        let other = other.transpose().map_err(failed)?;
+        let parent = other.as_ref().unwrap_or(&dev);
+        if kept {
+            replace(parent, name, || make_empty(parent, name)).map_err(failed)?;
+            bind(parent, name, index).map_err(failed)?;
+        } else {
+            replace(parent, name, || node.make(parent, name)).map_err(failed)?;
+            Node::give(parent, name, node.uid, node.gid).map_err(failed)?;
+        }
     }
     Ok(())
+}
+
+/// Makes the nodes where [`make`] finds them, for a container that may not make them itself. They belong to
+/// the container's ids, as `maps` has them.
+pub fn keep(maps: &Maps, devices: &[Device]) -> Result<(), RootfsError> {
+    let failed = |error: Errno| RootfsError::step("make the container's devices")(error);
+    rustix::fs::mkdir(kept().as_str(), Mode::from_raw_mode(0o755)).map_err(failed)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(kept().as_str(), flags, Mode::empty()).map_err(failed)?;
+    for (index, node) in standard().chain(devices.iter().map(Node::parse)).enumerate() {
+        let node = node?;
+        let name = index.to_string();
+        node.make(&folder, &name).map_err(RootfsError::path("make the device", &node.path))?;
+        let (uid, gid) = (maps.uid(node.uid.unwrap_or(0)), maps.gid(node.gid.unwrap_or(0)));
+        Node::give(&folder, &name, uid, gid)
+            .map_err(RootfsError::path("give away the device", &node.path))?;
+    }
+    Ok(())
+}
+
+/// Where nodes are kept, each under its number in the order in which they are made.
+fn kept() -> String {
+    format!("{STAGE}/devices")
+}
+
+fn make_empty(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+}
+
+fn bind(parent: &OwnedFd, name: &str, index: usize) -> Result<(), Errno> {
+    let node = mounts::copy(rustix::fs::CWD, &format!("{}/{index}", kept()), false)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    mounts::attach(&node, rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// A node that is to be made.
+struct Node {
+    path: String,
+    kind: FileType,
+    mode: Mode,
+    number: u64,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+/// The nodes that every container has.
+fn standard() -> impl Iterator<Item = Result<Node, RootfsError>> {
+    NODES.into_iter().map(|(name, major, minor)| {
+        Ok(Node {
+            path: format!("/dev/{name}"),
+            kind: FileType::CharacterDevice,
+            mode: Mode::from_raw_mode(0o666),
+            number: rustix::fs::makedev(major, minor),
+            uid: None,
+            gid: None,
+        })
+    })
+}
+
+impl Node {
+    fn parse(device: &Device) -> Result<Self, RootfsError> {
+        let refuse =
+            |reason: &str| RootfsError::Refused { target: device.path.clone(), reason: reason.to_owned() };
+        let number =
+            |number: i64| u32::try_from(number).map_err(|_| refuse("a device's numbers are 0 to 4294967295"));
+        Ok(Self {
+            path: device.path.clone(),
+            kind: kind(device).ok_or_else(|| refuse("a device is of type c, b, u or p"))?,
+            mode: Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777),
+            number: rustix::fs::makedev(number(device.major)?, number(device.minor)?),
+            uid: device.uid,
+            gid: device.gid,
+        })
+    }
+
+    fn make(&self, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
+        rustix::fs::mknodat(parent, name, self.kind, self.mode, self.number)
+    }
+
+    /// `None` keeps the owner.
+    fn give(parent: &OwnedFd, name: &str, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+    }
 }
 
 /// The node's type, by the specification's letter.
@@ -80,13 +162,9 @@ fn replace(directory: &OwnedFd, name: &str, make: impl Fn() -> Result<(), Errno>
 /// Says what is wrong with the devices, before anything is made.
 pub fn check(devices: &[Device]) -> Result<(), RootfsError> {
     for device in devices {
-        let refuse =
-            |reason: &str| RootfsError::Refused { target: device.path.clone(), reason: reason.to_owned() };
-        super::mounts::check_destination(&device.path).map_err(|reason| refuse(&reason))?;
-        kind(device).ok_or_else(|| refuse("a device is of type c, b, u or p"))?;
-        if u32::try_from(device.major).is_err() || u32::try_from(device.minor).is_err() {
-            return Err(refuse("a device's numbers are 0 to 4294967295"));
-        }
+        mounts::check_destination(&device.path)
+            .map_err(|reason| RootfsError::Refused { target: device.path.clone(), reason })?;
+        Node::parse(device)?;
     }
     Ok(())
 }

@@ -27,11 +27,15 @@ pub enum Bind {
 }
 
 impl Options {
+    /// No option at all.
+    pub fn none() -> Self {
+        let none = MountAttrFlags::empty();
+        Self { set: none, clear: none, recursive_attributes: false, bind: None, data: Vec::new() }
+    }
+
     /// Sorts the options. The error names what is not offered.
     pub fn parse(options: &[String]) -> Result<Self, String> {
-        let none = MountAttrFlags::empty();
-        let mut parsed =
-            Self { set: none, clear: none, recursive_attributes: false, bind: None, data: Vec::new() };
+        let mut parsed = Self::none();
         for option in options.iter().map(String::as_str).filter(|option| !option.is_empty()) {
             parsed.add(option)?;
         }

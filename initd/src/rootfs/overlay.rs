@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
 };
@@ -16,8 +16,9 @@ const MAX_INODES: u64 = 262_144;
 
 /// Makes the root in the caller's own mount namespace, from the mount `lower` that hangs in no tree yet.
 ///
-/// `size` is how many bytes may be written; they are memory of the container's.
-pub fn assemble(lower: &OwnedFd, size: u64) -> Result<Beneath, RootfsError> {
+/// `size` is how many bytes may be written; they are memory of the container's. The root belongs to `owner`,
+/// where that is not the guest's root.
+pub fn assemble(lower: &OwnedFd, size: u64, owner: Option<(Uid, Gid)>) -> Result<(), RootfsError> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(RootfsError::step("make the mounts private"))?;
     let options = [("size", size.to_string()), ("nr_inodes", MAX_INODES.to_string()), ("mode", "755".into())];
@@ -27,11 +28,18 @@ pub fn assemble(lower: &OwnedFd, size: u64) -> Result<Beneath, RootfsError> {
         rustix::fs::mkdirat(&layer, name, Mode::from_raw_mode(0o755))
             .map_err(RootfsError::step("make the writable layer's folders"))?;
     }
-    let below = |name: &str| format!("{STAGE}/{name}");
+    if let Some((uid, gid)) = owner {
+        rustix::fs::chownat(&layer, "upper", Some(uid), Some(gid), AtFlags::empty())
+            .map_err(RootfsError::step("give the root to its owner"))?;
+    }
     attach(lower, &below("lower")).map_err(RootfsError::step("attach the image's disk"))?;
     let options = [("lowerdir", below("lower")), ("upperdir", below("upper")), ("workdir", below("work"))];
     let root = new_mount("overlay", &options).map_err(RootfsError::step("mount the overlay"))?;
-    attach(&root, &below("root")).map_err(RootfsError::step("attach the overlay"))?;
+    attach(&root, &below("root")).map_err(RootfsError::step("attach the overlay"))
+}
+
+/// The root that was made, as the caller's mount namespace has it.
+pub fn open() -> Result<Beneath, RootfsError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(below("root").as_str(), flags, Mode::empty())
         .map_err(RootfsError::step("open the overlay"))?;
@@ -61,6 +69,10 @@ fn new_mount(kind: &str, options: &[(&str, String)]) -> Result<OwnedFd, rustix::
     }
     rustix::mount::fsconfig_create(&context)?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+fn below(name: &str) -> String {
+    format!("{STAGE}/{name}")
 }
 
 fn attach(mount: &impl AsFd, path: &str) -> Result<(), rustix::io::Errno> {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "mount_setattr(2) takes a pointer to its attributes; no crate here wraps it")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::mount::MountAttrFlags;
 
@@ -14,6 +14,21 @@ pub fn set(mount: impl AsFd, set: MountAttrFlags, clear: MountAttrFlags, recursi
         propagation: 0,
         userns_fd: 0,
     };
+    call(mount, &attributes, recursive)
+}
+
+/// Shows the ids of the mount's files as `users`, a user namespace, has them. The mount hangs in no tree yet.
+pub fn map_ids(mount: impl AsFd, users: &OwnedFd) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+    };
+    call(mount, &attributes, false)
+}
+
+fn call(mount: impl AsFd, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a literal; `attributes` lives through the call, which reads the size told and
     // writes nothing.
@@ -23,7 +38,7 @@ pub fn set(mount: impl AsFd, set: MountAttrFlags, clear: MountAttrFlags, recursi
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            std::ptr::from_ref(&attributes),
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

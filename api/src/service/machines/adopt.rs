@@ -18,7 +18,7 @@ use crate::service::{Service, lock};
 impl Service {
     /// Looks at everything and puts it in order.
     pub(in crate::service) async fn reconcile(self: &Arc<Self>) -> Result<(), ServiceError> {
-        let machines = self.machines().await?.items;
+        let machines = self.list::<Machine>().await?.items;
         let mut processes: BTreeMap<String, (Process, Runtime)> = BTreeMap::new();
         let mut recorded = Vec::new();
         for machine in &machines {

@@ -12,7 +12,7 @@ use crate::host::layout::Layout;
 use crate::host::network::{Endpoint, Route};
 use crate::host::vmm_config::{Boot, Drive, VmmSpec};
 use crate::service::error::ServiceError;
-use crate::service::model::{Image, Machine, MachineSpec};
+use crate::service::model::{Image, Machine, MachineSpec, Userns};
 
 /// Words for a stock kernel in a machine without the hardware that it would look for.
 const KERNEL_WORDS: &str = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux \
@@ -109,6 +109,7 @@ pub fn container_spec(spec: &MachineSpec, image: &Image, hostname: &str) -> Resu
         memory: spec.limits.memory_mib.map(|memory| u64::from(memory) << 20),
         milli_cpus: spec.limits.cpus.map(|cpus| (cpus * 1000.0).round() as u64),
         pids: spec.limits.pids,
+        private_users: spec.userns == Userns::Private,
         ..RuntimeOptions::default()
     };
     runtime_spec(&image.status.config, &options)

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::error::ServiceError;
-use super::model::{Image, List, Machine, MachineSpec, MachineStatus, Metadata, Phase, Timeline};
+use super::model::{Image, Machine, MachineSpec, MachineStatus, Metadata, Phase, Timeline};
 use super::records::drop_private;
 use super::{Service, clock, lock, new_id};
 use crate::host::layout;
@@ -48,11 +48,6 @@ fn runtime_key(id: &str) -> String {
 }
 
 impl Service {
-    /// All machines.
-    pub async fn machines(&self) -> Result<List<Machine>, ServiceError> {
-        self.records.list().await
-    }
-
     /// One machine.
     pub async fn machine(&self, name: &str) -> Result<Machine, ServiceError> {
         self.records.find(name).await

@@ -92,7 +92,7 @@ impl Service {
     async fn place(&self, machine: &Machine) -> Result<Machine, ServiceError> {
         let _placement = self.placement.lock().await;
         let id = &machine.metadata.id;
-        let machines = self.machines().await?.items;
+        let machines = self.list::<Machine>().await?.items;
         let others: Vec<&Machine> = machines.iter().filter(|other| other.metadata.id != *id).collect();
         refuse_shared_volumes(machine, &others)?;
         let taken: Vec<Ipv4Addr> = others.iter().filter_map(|other| other.status.address).collect();

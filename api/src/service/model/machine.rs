@@ -110,6 +110,9 @@ pub struct MachineSpec {
     /// How much the machine may read, write, receive and send a second.
     #[serde(default)]
     pub rates: Rates,
+    /// Whose users the container has.
+    #[serde(default)]
+    pub userns: Userns,
     /// Delete the machine when it has ended.
     #[serde(default)]
     pub auto_remove: bool,
@@ -117,6 +120,18 @@ pub struct MachineSpec {
     #[serde(default = "default_stop_timeout")]
     #[schema(maximum = 3600, default = 10)]
     pub stop_timeout_s: u32,
+}
+
+/// Whose users a container has. Either way they are its machine's, and none of them is known on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Userns {
+    /// The guest's: the container's root is the guest's root with fewer capabilities.
+    #[default]
+    Host,
+    /// Its own 65536, in a user namespace: the container's root is nobody in the guest, and has its capabilities
+    /// over what is the container's alone.
+    Private,
 }
 
 /// A port of the host that leads to a port of the guest.

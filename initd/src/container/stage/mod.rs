@@ -16,12 +16,15 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use bulkhead_protocol::oci::Spec;
+use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::console;
 use crate::isolation::capabilities::Sets;
 use crate::isolation::seccomp::Program as Filter;
-use crate::rootfs::{files, identity, masks, mounts, nodes, overlay, volume};
+use crate::isolation::user_namespace::Maps;
+use crate::rootfs::identity::IdentityError;
+use crate::rootfs::{RootfsError, files, identity, masks, mounts, nodes, overlay, volume};
 
 /// The name under which this program is a container's first process.
 pub const NAME: &str = "bulkhead-stage";
@@ -54,6 +57,8 @@ pub struct Config {
     pub layer_bytes: u64,
     /// The container has a network of its own.
     pub own_network: bool,
+    /// The container has users of its own: process 1 has made what the container's root cannot.
+    pub own_users: bool,
     /// Where the volumes go, in the order of their descriptors.
     pub volumes: Vec<String>,
 }
@@ -87,11 +92,11 @@ pub fn enter(numbers: Option<&str>) -> ExitCode {
     };
     let Handed { mut control, config, streams, root, volumes } = handed;
     let failure = match prepare(config, root, &volumes) {
-        Ok(ready) => match wait_for_start(&mut control, streams) {
+        Ok(ready) => match wait_for_start(&mut control, streams, &ready.identity) {
             Ok(()) => become_program::run(ready),
             Err(error) => Failure::of_guest(&*error),
         },
-        Err(error) => Failure::of_guest(&*error),
+        Err(error) => Failure { by_caller: by_caller(&*error), ..Failure::of_guest(&*error) },
     };
     let report = Report { message: failure.message, by_caller: failure.by_caller };
     // If process 1 does not listen, there is nobody else to tell.
@@ -110,6 +115,12 @@ impl Failure {
     fn of_guest(error: &dyn std::error::Error) -> Self {
         Self { message: console::chain(error), by_caller: false, code: FAILED }
     }
+}
+
+/// Whether another specification or image would have helped.
+fn by_caller(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(RootfsError::by_caller)
+        || error.downcast_ref().is_some_and(IdentityError::by_caller)
 }
 
 /// Everything that is needed to become the program.
@@ -153,11 +164,15 @@ fn prepare(config: File, lower: OwnedFd, volumes: &[OwnedFd]) -> Result<Ready, S
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
     let filter = Filter::build(spec.linux.seccomp.as_ref(), &capabilities)?;
     surroundings::settle(&config)?;
-    let root = overlay::assemble(&lower, config.layer_bytes)?;
+    if !config.own_users {
+        overlay::assemble(&lower, config.layer_bytes, None)?;
+    }
     drop(lower);
-    spec.mounts.iter().try_for_each(|mount| mounts::apply(&root, mount))?;
+    let root = overlay::open()?;
+    let sysfs_is_kept = config.own_users && !config.own_network;
+    spec.mounts.iter().try_for_each(|mount| mounts::apply(&root, mount, sysfs_is_kept))?;
     if mounts::owns_dev(&spec.mounts) {
-        nodes::make(&root, &spec.linux.devices)?;
+        nodes::make(&root, &spec.linux.devices, config.own_users)?;
     }
     for (volume, destination) in volumes.iter().zip(&config.volumes) {
         volume::attach_volume(&root, volume, destination)?;
@@ -168,12 +183,25 @@ fn prepare(config: File, lower: OwnedFd, volumes: &[OwnedFd]) -> Result<Ready, S
     masks::mask(&root, &spec.linux.masked_paths)?;
     overlay::enter(&root, spec.root.as_ref().is_some_and(|root| root.readonly))?;
     let identity = identity::resolve(&root, &spec.process.user)?;
+    if let Some(maps) = Maps::parse(&spec.linux)? {
+        identity.check(&maps)?;
+    }
     Ok(Ready { config, identity, capabilities, filter })
 }
 
 /// Says that all is ready, waits for the word, and takes the container's own streams.
-fn wait_for_start(control: &mut UnixStream, streams: [OwnedFd; 3]) -> Result<(), StageError> {
+fn wait_for_start(
+    control: &mut UnixStream,
+    streams: [OwnedFd; 3],
+    identity: &identity::Identity,
+) -> Result<(), StageError> {
     let [input, output, errors] = streams;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    for stream in [&output, &errors] {
+        // Who writes to /dev/stdout opens it anew, which its owner alone may do.
+        rustix::fs::fchown(stream, Some(uid), Some(gid))
+            .map_err(RootfsError::step("give away the output"))?;
+    }
     control.write_all(&[PREPARED])?;
     let mut word = [0];
     control.read_exact(&mut word)?;

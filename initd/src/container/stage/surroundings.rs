@@ -5,6 +5,7 @@ use rustix::thread::UnshareFlags;
 
 use super::{Config, StageError};
 use crate::boot::netlink::{LOOPBACK, Netlink};
+use crate::container::shape::GIVEN_SYSCTL;
 use crate::rootfs::RootfsError;
 use crate::rootfs::beneath::{Beneath, Links};
 
@@ -13,9 +14,11 @@ pub fn settle(config: &Config) -> Result<(), StageError> {
     rustix::process::umask(Mode::empty());
     rustix::process::setsid().map_err(RootfsError::step("begin a session"))?;
     // Process 1 is spared when memory is short; its containers are not.
-    let adjustment = config.spec.process.oom_score_adj.unwrap_or(0).to_string();
-    std::fs::write("/proc/self/oom_score_adj", adjustment)
-        .map_err(RootfsError::step("set the score for a shortage of memory"))?;
+    if !config.own_users {
+        let adjustment = config.spec.process.oom_score_adj.unwrap_or(0).to_string();
+        std::fs::write("/proc/self/oom_score_adj", adjustment)
+            .map_err(RootfsError::step("set the score for a shortage of memory"))?;
+    }
     unshare_cgroup().map_err(RootfsError::step("make a cgroup namespace"))?;
     rustix::system::sethostname(config.hostname.as_bytes())
         .map_err(RootfsError::step("set the host name"))?;
@@ -25,6 +28,9 @@ pub fn settle(config: &Config) -> Result<(), StageError> {
             .map_err(RootfsError::step("bring the loopback up"))?;
     }
     for (name, value) in &config.spec.linux.sysctl {
+        if !config.own_network && name == GIVEN_SYSCTL {
+            continue;
+        }
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         std::fs::write(&path, value).map_err(RootfsError::path("set the kernel parameter", name))?;
     }

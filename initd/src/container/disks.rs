@@ -1,0 +1,29 @@
+//! A container's disks, mounted before there is a container.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bulkhead_protocol::agent::CreateContainer;
+
+use crate::rootfs::{RootfsError, disk};
+
+/// The mounts of the container's disks, in no tree yet.
+pub struct Disks {
+    /// The image's files.
+    pub root: OwnedFd,
+    /// The volumes, in the order of the request.
+    pub volumes: Vec<OwnedFd>,
+}
+
+impl Disks {
+    /// Mounts on a thread of its own: a disk may be slow to appear, and a journal long.
+    pub async fn mount(request: CreateContainer) -> Result<(CreateContainer, Self), RootfsError> {
+        let mount = move || {
+            let root = disk::root(&request.root)?;
+            let volumes = request.volumes.iter().map(disk::volume).collect::<Result<_, _>>()?;
+            Ok((request, Self { root, volumes }))
+        };
+        let done = tokio::task::spawn_blocking(mount).await;
+        done.unwrap_or_else(|error| Err(RootfsError::step("mount the disks")(io::Error::other(error))))
+    }
+}

@@ -1,0 +1,56 @@
+//! An image runs from whatever form it comes in: `bulkhead run SOURCE`.
+
+use bulkhead_tests::{Daemon, asset};
+use std::time::Duration;
+
+/// Runs a source as it is, from the folder where it lies; it says hello and ends with 7.
+fn says_hello(daemon: &Daemon, source: &str) {
+    let mut command = daemon.command(&["run", "--rm", source]);
+    let run = bulkhead_tests::run(command.current_dir(asset("sources")), Duration::from_secs(120));
+    assert_eq!((run.status, run.text()), (7, "hello from the appliance"), "{source}: {}", run.stderr);
+}
+
+#[test]
+fn a_layout_an_archive_and_what_docker_saves_run_as_they_are() {
+    let daemon = Daemon::start();
+    let folder = asset("sources");
+    says_hello(&daemon, "oci:oci:latest");
+    says_hello(&daemon, &format!("oci:{folder}/oci"));
+    says_hello(&daemon, "oci-archive:oci.tar");
+    says_hello(&daemon, &format!("oci-archive:{folder}/oci.tar:latest"));
+    says_hello(&daemon, "docker-archive:docker.tar");
+    says_hello(&daemon, &format!("docker-archive:{folder}/docker.tar:bulkhead/hello:1"));
+}
+
+#[test]
+fn a_tar_of_a_root_runs_a_command() {
+    let daemon = Daemon::start();
+    let source = format!("tar:{}/root.tar", asset("sources"));
+    let run = daemon.bulkhead(&["run", "--rm", &source, "sh", "-c", "stat -c %u:%g /bin/busybox; exit 3"]);
+    assert_eq!((run.status, run.text()), (3, "0:0"), "{}", run.stderr);
+    let run = daemon.bulkhead(&["run", "--rm", &source]);
+    assert_eq!(run.status, 125, "{}", run.stderr);
+    assert!(run.stderr.contains("names no command"), "{}", run.stderr);
+}
+
+#[test]
+fn a_source_that_is_not_there_is_named() {
+    let daemon = Daemon::start();
+    let folder = asset("sources");
+    for (source, word) in [
+        (format!("oci:{folder}/oci:other"), "other"),
+        (format!("oci-archive:{folder}/oci.tar:other"), "other"),
+        (format!("docker-archive:{folder}/docker.tar:other/image"), "other/image"),
+        (format!("docker-archive:{folder}/oci.tar"), "oci.tar"),
+        (format!("oci:{folder}/none:latest"), "none"),
+        (format!("tar:{folder}/none.tar"), "none.tar"),
+        (format!("tar:{folder}/oci/index.json"), "index.json"),
+    ] {
+        let run = daemon.bulkhead(&["run", "--rm", &source]);
+        assert_eq!(run.status, 125, "{source}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        assert!(run.stderr.contains(word), "{source}: {}", run.stderr);
+    }
+    assert_eq!(daemon.bulkhead(&["images", "--quiet"]).ok().text(), "");
+    assert_eq!(daemon.bulkhead(&["ps", "-a", "--quiet"]).ok().text(), "");
+}
