@@ -20,6 +20,7 @@ mod mmds;
 mod network_interfaces;
 mod pmem;
 mod version;
+mod vm;
 mod vm_config;
 mod vsock;
 

@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
     actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
-    network_interfaces, pmem, version, vm_config, vsock,
+    network_interfaces, pmem, version, vm, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -14,6 +14,7 @@ use crate::machine::Controller;
 const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/", instance::get),
     (Method::GET, "/version", version::get),
+    (Method::PATCH, "/vm", vm::patch),
     (Method::GET, "/vm/config", vm_config::get),
     (Method::GET, "/machine-config", machine_config::get),
     (Method::PUT, "/machine-config", machine_config::put),
@@ -38,8 +39,6 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
 const NOT_YET: [&str; 5] = ["balloon", "cpu-config", "hotplug", "serial", "snapshot"];
-/// What Firecracker changes after the start and this VMM does not yet.
-const NOT_YET_PATCHED: [&str; 1] = ["vm"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {
@@ -48,7 +47,7 @@ pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8])
     });
     found.unwrap_or_else(|| {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if NOT_YET.contains(&first) || (method == Method::PATCH && NOT_YET_PATCHED.contains(&first)) {
+        if NOT_YET.contains(&first) {
             return Answer::refused(format!("{method} {path} is not supported yet by this VMM."));
         }
         Answer::refused(format!("Invalid request method and/or path: {method} {path}."))

@@ -40,6 +40,18 @@ impl Vcpu {
         }
     }
 
+    /// Takes a kick as heard: the next [`Vcpu::run`] enters the guest.
+    pub fn allow_entry(&self) {
+        self.kicker.allow_entry();
+    }
+
+    /// Tells the guest's clock that this vCPU is about to stand still for a while, so that its watchdogs do
+    /// not take the time for a lock-up (`KVM_KVMCLOCK_CTRL`).
+    pub fn announce_pause(&self) {
+        // Refused when the guest has no such clock (yet), and then it has nobody to tell.
+        let _ = self.fd.kvmclock_ctrl();
+    }
+
     /// Sets what the CPUID instruction shows.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<(), KvmError> {
         self.fd.set_cpuid2(cpuid).map_err(self.failed("set the CPUID of"))

@@ -1,10 +1,10 @@
 //! From a specification to a machine, and from a machine to its end.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
+use super::controller::ControlError;
 use super::devices::{self, Handles};
 use super::payload::Payload;
 use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
@@ -85,6 +85,7 @@ pub struct Machine {
     buses: Arc<Buses>,
     serial: Arc<Mutex<SerialPort>>,
     handles: Handles,
+    worker_loop: WorkerLoopHandle,
     /// Last: everything above goes before the virtual machine.
     _vm: Vm,
 }
@@ -157,7 +158,9 @@ fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildEr
     prepare_signals()?;
     let Parts { buses, serial, handles, vm } = parts;
     let buses = Arc::new(buses);
-    let mut machine = Machine { vcpus: Vec::new(), buses: buses.clone(), serial, handles, _vm: vm };
+    let worker_loop = host.worker_loop.clone();
+    let mut machine =
+        Machine { vcpus: Vec::new(), buses: buses.clone(), serial, handles, worker_loop, _vm: vm };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -184,9 +187,30 @@ impl Machine {
         &self.handles
     }
 
+    /// Gets every vCPU out of its guest and keeps the devices from their turns. When this returns, nothing of
+    /// the machine runs and nothing writes to its memory.
+    pub fn pause(&self) -> Result<(), ControlError> {
+        self.buses.gate.close();
+        self.vcpus.iter().for_each(VcpuThread::kick);
+        if !self.buses.gate.await_all() {
+            self.buses.gate.open();
+            return Err(ControlError::Pause);
+        }
+        // After the vCPUs: they are who makes workers.
+        self.worker_loop.suspend();
+        Ok(())
+    }
+
+    /// Lets devices and vCPUs go on. Devices find what came meanwhile.
+    pub fn resume(&self) -> Result<(), ControlError> {
+        self.worker_loop.resume().map_err(ControlError::Resume)?;
+        self.buses.gate.open();
+        Ok(())
+    }
+
     /// Stops every vCPU, waits for them, and writes out what is left of the console.
     pub fn end(self) -> Remains {
-        self.buses.stopping.store(true, Ordering::SeqCst);
+        self.buses.gate.end();
         self.vcpus.iter().for_each(VcpuThread::kick);
         self.vcpus.into_iter().for_each(VcpuThread::join);
         let mut serial = serial::lock(&self.serial);

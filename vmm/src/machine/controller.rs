@@ -8,6 +8,7 @@ use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
 use crate::mmds::Mmds;
+use crate::virtio::VirtioError;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,12 @@ pub enum ControlError {
     /// The machine that runs has no such device.
     #[error("The machine has no device {0}")]
     NoDevice(String),
+    /// A vCPU does not leave its guest.
+    #[error("A vCPU did not stop in time; the machine runs on")]
+    Pause,
+    /// Devices cannot be woken.
+    #[error("Cannot let the devices go on")]
+    Resume(#[source] VirtioError),
     /// The figures cannot be written.
     #[error("Cannot write metrics")]
     Metrics(#[source] std::io::Error),
@@ -131,6 +138,32 @@ impl Controller {
         inner.machine = Some(machine);
         inner.life.take(Step::Start)?;
         inner.log(&self.id, "The machine runs");
+        Ok(())
+    }
+
+    /// Lets the machine stand still. A machine that does so already stays as it is.
+    pub fn pause(&self) -> Result<(), ControlError> {
+        self.stand_still(Step::Pause, Machine::pause)
+    }
+
+    /// Lets the machine go on. A machine that runs already stays as it is.
+    pub fn resume(&self) -> Result<(), ControlError> {
+        self.stand_still(Step::Resume, Machine::resume)
+    }
+
+    fn stand_still(
+        &self,
+        step: Step,
+        act: impl FnOnce(&Machine) -> Result<(), ControlError>,
+    ) -> Result<(), ControlError> {
+        let mut inner = self.inner();
+        let before = inner.life.state();
+        let mut life = inner.life;
+        life.take(step)?;
+        if let Some(machine) = inner.machine.as_ref().filter(|_| life.state() != before) {
+            act(machine)?;
+        }
+        inner.life = life;
         Ok(())
     }
 

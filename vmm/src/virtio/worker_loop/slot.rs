@@ -18,7 +18,22 @@ pub enum Wake {
     Descriptor(u16),
 }
 
+/// What became of a wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// There is nothing left to do.
+    Done,
+    /// The worker stopped so that others get their turn.
+    More,
+    /// The worker is suspended.
+    Held,
+    /// The worker asked for a reset, or the reader had enough: it is gone.
+    Over,
+}
+
 const DESCRIPTOR: u64 = 1 << 16;
+/// Nobody reads a queue's event.
+const QUEUE_EVENTS: EventSet = EventSet::IN.union(EventSet::EDGE_TRIGGERED);
 
 impl Wake {
     /// As an event's 64 bits of data: slot number, kind, index.
@@ -51,6 +66,8 @@ struct State {
     fixed: Vec<RawFd>,
     /// Descriptors that the worker listens to at the moment.
     listening: Vec<(RawFd, u16)>,
+    /// The worker gets no turn; none of its descriptors is registered.
+    suspended: bool,
 }
 
 enum Body {
@@ -71,7 +88,10 @@ impl Slot {
     }
 
     fn with_body(id: u32, body: Body) -> Arc<Slot> {
-        Arc::new(Slot { id, state: Mutex::new(State { body, fixed: Vec::new(), listening: Vec::new() }) })
+        Arc::new(Slot {
+            id,
+            state: Mutex::new(State { body, fixed: Vec::new(), listening: Vec::new(), suspended: false }),
+        })
     }
 
     /// Registers the queues' events, edge-triggered: nobody needs to read them, which saves a system call
@@ -84,7 +104,7 @@ impl Slot {
         let mut state = self.state();
         for (index, queue) in (0..).zip(queues) {
             let wake = Wake::Queue(index).pack(self.id);
-            add(epoll, queue, EventSet::IN | EventSet::EDGE_TRIGGERED, wake)
+            add(epoll, queue, QUEUE_EVENTS, wake)
                 .map_err(|source| VirtioError::Listen { descriptor: queue, source })?;
             state.fixed.push(queue);
         }
@@ -100,23 +120,53 @@ impl Slot {
         Ok(())
     }
 
-    /// Lets the worker or reader have its turn. None when it is over: it asked for a reset, or had enough.
-    pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Option<Turn> {
+    /// Lets the worker or reader have its turn.
+    pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Woken {
         let mut state = self.state();
+        if state.suspended {
+            return Woken::Held;
+        }
         let turn = match &mut state.body {
             Body::Worker { worker, .. } => match wake {
                 Wake::Queue(index) => worker.queue_notified(index).ok(),
                 Wake::Descriptor(token) => worker.descriptor_ready(token).ok(),
             },
-            Body::Reader { ready, .. } => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
+            Body::Reader { ready, .. } => {
+                return if ready() { Woken::Done } else { state.end(epoll) };
+            }
             Body::Gone => None,
         };
-        if turn.is_some() {
-            state.refresh(self.id, epoll);
-            turn
-        } else {
-            state.end(epoll)
+        let Some(turn) = turn else { return state.end(epoll) };
+        state.refresh(self.id, epoll);
+        match turn {
+            Turn::Done => Woken::Done,
+            Turn::More => Woken::More,
         }
+    }
+
+    /// Lets a worker have no turn, after the one that it may be in. Readers go on.
+    pub fn suspend(&self, epoll: &Epoll) {
+        let mut state = self.state();
+        if state.suspended || !matches!(state.body, Body::Worker { .. }) {
+            return;
+        }
+        state.suspended = true;
+        state.fixed.iter().for_each(|descriptor| remove(epoll, *descriptor));
+        state.listening.drain(..).for_each(|(descriptor, _)| remove(epoll, descriptor));
+    }
+
+    /// Lets the worker have its turns again. Whatever is ready then wakes it: also a queue whose notification
+    /// it has seen before, since nobody reads those, which is harmless.
+    pub fn resume(&self, epoll: &Epoll) {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.suspended) {
+            return;
+        }
+        for (index, queue) in (0..).zip(&state.fixed) {
+            // It was registered before, so that it can be.
+            let _ = add(epoll, *queue, QUEUE_EVENTS, Wake::Queue(index).pack(self.id));
+        }
+        state.refresh(self.id, epoll);
     }
 
     /// Stops listening and drops the worker or reader.
@@ -150,12 +200,12 @@ impl State {
     }
 
     /// Drops the worker or reader and tells who needs to know.
-    fn end(&mut self, epoll: &Epoll) -> Option<Turn> {
+    fn end(&mut self, epoll: &Epoll) -> Woken {
         if let Body::Worker { worker, on_broken } = self.clear(epoll) {
             drop(worker);
             on_broken();
         }
-        None
+        Woken::Over
     }
 
     /// Stops listening; what was in the slot is the caller's.
