@@ -41,8 +41,20 @@ pub struct MachineConfig {
     /// Pages behind guest memory.
     #[serde(default)]
     pub huge_pages: HugePages,
+    /// A keyboard controller (i8042): `SendCtrlAltDel`, and a reset by `reboot=k`. An addition to
+    /// Firecracker's API, where it is always there; told of only where it is not.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub i8042: bool,
     #[serde(default, skip_serializing)]
     cpu_template: Option<NotYet>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Default for MachineConfig {
@@ -53,6 +65,7 @@ impl Default for MachineConfig {
             smt: false,
             track_dirty_pages: false,
             huge_pages: HugePages::None,
+            i8042: true,
             cpu_template: None,
         }
     }

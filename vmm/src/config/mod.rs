@@ -12,6 +12,7 @@ mod network;
 mod not_yet;
 mod observation;
 mod pmem;
+mod smbios;
 mod vsock;
 
 use std::fs::File;
@@ -31,6 +32,7 @@ pub use self::network::{NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
 pub use self::observation::{Logger, Metrics};
 pub use self::pmem::{Pmem, PmemChange};
+pub use self::smbios::Smbios;
 pub use self::vsock::{Entropy, Vsock};
 
 /// The largest configuration file that is read, in bytes.
@@ -95,6 +97,9 @@ pub struct MachineSpec {
     /// The entropy device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<Entropy>,
+    /// Which machine the guest finds itself in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smbios: Option<Smbios>,
     /// Where messages go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logger: Option<Logger>,
@@ -159,8 +164,16 @@ impl MachineSpec {
         self.mmds_config.iter().cloned().try_for_each(|section| checked.set_mmds_config(section))?;
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
+        self.smbios.iter().cloned().try_for_each(|section| checked.set_smbios(section))?;
         self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;
         self.metrics.iter().cloned().try_for_each(|section| checked.set_metrics(section))
+    }
+
+    /// Takes another identity.
+    pub fn set_smbios(&mut self, smbios: Smbios) -> Result<(), ConfigError> {
+        smbios.check()?;
+        self.smbios = Some(smbios);
+        Ok(())
     }
 
     /// Takes another place for messages.

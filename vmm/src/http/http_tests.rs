@@ -79,6 +79,7 @@ fn a_machine_is_described_and_configured() {
         ("/pmem/p", json!({"id": "p", "path_on_host": "/p", "root_device": true})),
         ("/vsock", json!({"guest_cid": 3, "uds_path": "/s"})),
         ("/entropy", json!({})),
+        ("/smbios", json!({"serial": "1"})),
     ];
     for (path, body) in puts {
         assert_eq!(server.call("PUT", path, Some(body)), (204, Value::Null), "{path}");
@@ -162,7 +163,9 @@ fn faults_name_the_thing() {
         ("PATCH", "/vm", Some(json!({"state": "Halted"})), "unknown variant `Halted`"),
         ("PATCH", "/vm", Some(json!({"state": "Paused"})), "before starting"),
         ("PATCH", "/vm", Some(json!({"state": "Resumed"})), "before starting"),
-        ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "not supported yet"),
+        ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "before starting"),
+        ("PUT", "/actions", Some(json!({"action_type": "PowerButton"})), "before starting"),
+        ("PUT", "/smbios", Some(json!({"uuid": "x"})), "not a UUID"),
         ("PUT", "/actions", Some(json!({"action_type": "FlushMetrics"})), "before starting"),
         ("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})), "without kernel"),
     ];

@@ -19,6 +19,7 @@ mod metrics;
 mod mmds;
 mod network_interfaces;
 mod pmem;
+mod smbios;
 mod version;
 mod vm;
 mod vm_config;

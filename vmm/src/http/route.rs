@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
     actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
-    network_interfaces, pmem, version, vm, vm_config, vsock,
+    network_interfaces, pmem, smbios, version, vm, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -32,6 +32,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/mmds/config", mmds::put_config),
     (Method::PUT, "/vsock", vsock::put),
     (Method::PUT, "/entropy", entropy::put),
+    (Method::PUT, "/smbios", smbios::put),
     (Method::PUT, "/logger", logger::put),
     (Method::PUT, "/metrics", metrics::put),
     (Method::PUT, "/actions", actions::put),

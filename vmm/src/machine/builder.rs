@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::controller::ControlError;
-use super::devices::{self, Handles};
+use super::devices::{self, Handles, LegacyDevices};
 use super::payload::Payload;
 use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
 use crate::arch::x86_64::registers::{self, RegisterError};
@@ -14,6 +14,8 @@ use crate::boot::BootError;
 use crate::bus::RangeTaken;
 use crate::config::{BootSource, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
+use crate::legacy::events::Event;
+use crate::legacy::i8042::KeyboardError;
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
@@ -83,7 +85,7 @@ pub struct Host {
 pub struct Machine {
     vcpus: Vec<VcpuThread>,
     buses: Arc<Buses>,
-    serial: Arc<Mutex<SerialPort>>,
+    legacy: LegacyDevices,
     handles: Handles,
     worker_loop: WorkerLoopHandle,
     /// Last: everything above goes before the virtual machine.
@@ -99,8 +101,8 @@ pub struct Remains {
     pub console: String,
 }
 
-/// Builds the machine that `spec` asks for and starts its vCPUs.
-pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
+/// Builds the machine that `spec` asks for and starts its vCPUs. `id` is its name, where it was given one.
+pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
     let (virtio, handles) = devices::open(spec, host)?;
@@ -115,12 +117,13 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     vm.create_irqchip()?;
 
     let mut buses = Buses::new(host.metrics.group("vcpu"));
-    let serial = devices::attach_legacy(&vm, &mut buses)?;
+    let legacy = devices::attach_legacy(&vm, &mut buses, spec.machine_config.i8042)?;
     let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
 
-    let entry = payload.load(&memory, spec, &windows)?;
+    let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
+    let entry = payload.load(&memory, spec, &windows, &identity)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
-    start(vcpus, Parts { buses, serial, handles, vm }, host)
+    start(vcpus, Parts { buses, legacy, handles, vm }, host)
 }
 
 fn create_vcpus(
@@ -149,18 +152,18 @@ fn create_vcpus(
 /// A machine without its vCPUs.
 struct Parts {
     buses: Buses,
-    serial: Arc<Mutex<SerialPort>>,
+    legacy: LegacyDevices,
     handles: Handles,
     vm: Vm,
 }
 
 fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildError> {
     prepare_signals()?;
-    let Parts { buses, serial, handles, vm } = parts;
+    let Parts { buses, legacy, handles, vm } = parts;
     let buses = Arc::new(buses);
     let worker_loop = host.worker_loop.clone();
     let mut machine =
-        Machine { vcpus: Vec::new(), buses: buses.clone(), serial, handles, worker_loop, _vm: vm };
+        Machine { vcpus: Vec::new(), buses: buses.clone(), legacy, handles, worker_loop, _vm: vm };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -179,7 +182,19 @@ fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildEr
 impl Machine {
     /// The serial port, for its input.
     pub fn serial(&self) -> &Arc<Mutex<SerialPort>> {
-        &self.serial
+        &self.legacy.serial
+    }
+
+    /// Types Ctrl+Alt+Del on the guest's keyboard.
+    pub fn type_ctrl_alt_del(&self) -> Result<(), KeyboardError> {
+        let keyboard = self.legacy.keyboard.as_ref().ok_or(KeyboardError::Absent)?;
+        keyboard.lock().unwrap_or_else(PoisonError::into_inner).type_ctrl_alt_del()
+    }
+
+    /// Presses the power button; what follows is the guest's affair.
+    pub fn press_power_button(&self) {
+        let mut events = self.legacy.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.raise(Event::PowerButton);
     }
 
     /// Its devices, as far as they can be changed while they run.
@@ -213,7 +228,7 @@ impl Machine {
         self.buses.gate.end();
         self.vcpus.iter().for_each(VcpuThread::kick);
         self.vcpus.into_iter().for_each(VcpuThread::join);
-        let mut serial = serial::lock(&self.serial);
+        let mut serial = serial::lock(&self.legacy.serial);
         serial.console().finish();
         Remains { guest_status: self.buses.guest_status(), console: serial.console().tail() }
     }
