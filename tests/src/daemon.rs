@@ -100,7 +100,7 @@ impl Daemon {
     #[must_use]
     pub fn ready(&self, name: &str) -> String {
         let request = format!("CONNECT {PORT}\nGET /v1/ready");
-        self.ask(name, "v.sock", &request)
+        self.ask(name, "v.sock", &request, "")
     }
 
     /// Asks the machine's VMM for its configuration as it stands.
@@ -109,18 +109,28 @@ impl Daemon {
     /// When it does not answer within ten seconds, or not with JSON.
     #[must_use]
     pub fn vmm_config(&self, name: &str) -> Value {
-        let answer = self.ask(name, "a.sock", "GET /vm/config");
+        let answer = self.ask(name, "a.sock", "GET /vm/config", "");
         let (_, body) = answer.split_once("\r\n\r\n").expect("an answer with a body");
         serde_json::from_str(body).expect("JSON")
     }
 
+    /// Asks something of the machine's VMM: the whole HTTP answer.
+    ///
+    /// # Panics
+    /// When it does not answer within ten seconds.
+    #[must_use]
+    pub fn vmm_put(&self, name: &str, path: &str, body: &Value) -> String {
+        self.ask(name, "a.sock", &format!("PUT {path}"), &body.to_string())
+    }
+
     /// Sends a request to a socket in the machine's folder and reads until the other side hangs up.
-    fn ask(&self, name: &str, socket: &str, request: &str) -> String {
+    fn ask(&self, name: &str, socket: &str, request: &str, body: &str) -> String {
         let id = self.inspect(name)["metadata"]["id"].as_str().expect("an id").to_owned();
         let socket = self.path("run").join("m").join(id).join(socket);
         let mut stream = UnixStream::connect(&socket).unwrap_or_else(|error| panic!("{socket:?}: {error}"));
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
-        let ask = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let ask = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(ask.as_bytes()).expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");

@@ -8,6 +8,7 @@
 //! [`ASSETS`]. A test that cannot run fails and says why.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a harness fails by panicking")]
 
+pub mod bare;
 mod daemon;
 mod footprint;
 mod timed;

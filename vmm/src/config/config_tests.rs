@@ -56,7 +56,6 @@ fn what_is_not_supported_yet_is_refused_by_name() {
     let cases = [
         ("/balloon", json!({"amount_mib": 1}), "balloon"),
         ("/drives/0/socket", json!("/x"), "socket"),
-        ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
         ("/machine-config/huge_pages", json!("2M"), "huge_pages"),
         ("/boot-source/key", json!("/key"), "boot-source.key"),
     ];
@@ -77,6 +76,11 @@ fn values_are_checked() {
         ("/machine-config/vcpu_count", json!(256), "expected u8"),
         ("/machine-config/mem_size_mib", json!(0), "mem_size_mib is 0"),
         ("/machine-config/mem_size_mib", json!(u64::MAX), "mem_size_mib is 18446744073709551615"),
+        ("/machine-config/cpu_template", json!("T2"), "cpu_template T2 is not supported"),
+        ("/machine-config/cpu_template", json!("V1N1"), "for ARM"),
+        ("/machine-config/cpu_template", json!("X1"), "unknown variant `X1`"),
+        ("/cpu-config", json!({"reg_modifiers": [1]}), "reg_modifiers is for ARM"),
+        ("/smbios", json!({"uuid": "1"}), "uuid \"1\" is not a UUID"),
         ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
         ("/drives/0/drive_id", json!("../x"), "id has 1 to 64"),
         ("/drives/0/partuuid", json!("x y"), "partuuid"),

@@ -4,6 +4,7 @@
 //! sentence that says so, never taken and forgotten.
 
 mod boot_source;
+mod cpu;
 mod drive;
 mod limiter;
 mod machine;
@@ -22,9 +23,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::boot_source::BootSource;
+pub use self::cpu::{Capability, CpuConfig, CpuidRegister};
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
-pub use self::machine::MachineConfig;
+pub use self::machine::{MachineConfig, MachineConfigChange};
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
@@ -82,6 +84,9 @@ pub struct MachineSpec {
     /// Processors and memory.
     #[serde(default)]
     pub machine_config: MachineConfig,
+    /// What processors show to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_config: Option<CpuConfig>,
     /// Network devices.
     #[serde(default)]
     pub network_interfaces: Vec<NetworkInterface>,
@@ -109,8 +114,6 @@ pub struct MachineSpec {
     #[serde(default, skip_serializing)]
     balloon: Option<NotYet>,
     #[serde(default, skip_serializing)]
-    cpu_config: Option<NotYet>,
-    #[serde(default, skip_serializing)]
     memory_hotplug: Option<NotYet>,
     #[serde(default, skip_serializing)]
     serial: Option<NotYet>,
@@ -134,12 +137,8 @@ impl MachineSpec {
 
     /// Checks every section, and the sections against each other.
     fn check(&self) -> Result<(), ConfigError> {
-        let not_yet = [
-            ("balloon", &self.balloon),
-            ("cpu-config", &self.cpu_config),
-            ("memory-hotplug", &self.memory_hotplug),
-            ("serial", &self.serial),
-        ];
+        let not_yet =
+            [("balloon", &self.balloon), ("memory-hotplug", &self.memory_hotplug), ("serial", &self.serial)];
         not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
         if self.boot_source.is_none() {
             return Err(ConfigError::invalid("configuration", "boot-source is missing"));
@@ -148,6 +147,7 @@ impl MachineSpec {
         let mut checked = Self::default();
         self.boot_source.iter().cloned().try_for_each(|section| checked.set_boot_source(section))?;
         checked.set_machine_config(self.machine_config.clone())?;
+        self.cpu_config.iter().cloned().try_for_each(|section| checked.set_cpu_config(section))?;
         for drive in &self.drives {
             unique("drive", &drive.drive_id, checked.drives.iter().map(|other| &other.drive_id))?;
             checked.set_drive(drive.clone())?;
@@ -200,7 +200,17 @@ impl MachineSpec {
     /// Takes other processors and memory.
     pub fn set_machine_config(&mut self, config: MachineConfig) -> Result<(), ConfigError> {
         config.check()?;
+        if config.takes_template_back() {
+            self.cpu_config = None;
+        }
         self.machine_config = config;
+        Ok(())
+    }
+
+    /// Takes another CPU template.
+    pub fn set_cpu_config(&mut self, config: CpuConfig) -> Result<(), ConfigError> {
+        config.check()?;
+        self.cpu_config = Some(config);
         Ok(())
     }
 

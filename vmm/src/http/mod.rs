@@ -10,6 +10,7 @@ mod server;
 
 mod actions;
 mod boot_source;
+mod cpu_config;
 mod drives;
 mod entropy;
 mod instance;

@@ -5,7 +5,7 @@ use hyper::Method;
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
+    actions, boot_source, cpu_config, drives, entropy, instance, logger, machine_config, metrics, mmds,
     network_interfaces, pmem, smbios, version, vm, vm_config, vsock,
 };
 use crate::machine::Controller;
@@ -19,6 +19,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/machine-config", machine_config::get),
     (Method::PUT, "/machine-config", machine_config::put),
     (Method::PATCH, "/machine-config", machine_config::patch),
+    (Method::PUT, "/cpu-config", cpu_config::put),
     (Method::PUT, "/boot-source", boot_source::put),
     (Method::PUT, "/drives/*", drives::put),
     (Method::PATCH, "/drives/*", drives::patch),
@@ -39,7 +40,7 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 5] = ["balloon", "cpu-config", "hotplug", "serial", "snapshot"];
+const NOT_YET: [&str; 4] = ["balloon", "hotplug", "serial", "snapshot"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {
