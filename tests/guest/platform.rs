@@ -6,8 +6,8 @@ use bulkhead_tests::asset;
 use bulkhead_tests::bare::{Bare, QUIET, boot, initramfs};
 use serde_json::{Value, json};
 
-/// Firecracker's users' words about the keyboard.
-const FIRECRACKERS: &str = "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd";
+/// Firecracker's words about the keyboard.
+const FIRECRACKERS: &str = "i8042.noaux i8042.nomux i8042.dumbkbd";
 
 fn run(kernel: &str, words: &str, script: &str, sections: Value) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -24,10 +24,13 @@ pub(super) fn build(platform: &Platform<'_>) -> Sdt {
     if platform.keyboard {
         keyboard(&mut children);
     }
+    // Linux numbers its interrupts in this order, whatever the lines are called. Its driver of the keyboard
+    // controller, when it is told not to ask ACPI (`i8042.nopnp`), takes number 1 and shares it: a virtio device
+    // that had that number would cost an exit more each time. The event device does not share.
+    notices::devices(&mut children);
     for (index, device) in (0u8..).zip(platform.devices) {
         virtio(index, device, &mut children);
     }
-    notices::devices(&mut children);
     body.extend(Scope::raw(Path::new("_SB_"), children));
     let off: Vec<&dyn Aml> = vec![&SLEEP_TYPE_OFF, &0u8, &0u8, &0u8];
     Name::new(Path::new("_S5_"), &Package::new(off)).to_aml_bytes(&mut body);
