@@ -3,6 +3,7 @@
 
 mod appliance;
 mod bad_input;
+mod connections;
 mod container;
 mod daemon;
 mod firecracker_api;
