@@ -151,3 +151,40 @@ fn a_suspended_loop_holds_workers_and_serves_readers() {
     wait_for("queue and descriptor", || heard.load(Ordering::SeqCst) >= 2);
     machine.handle().detach(restless);
 }
+
+/// A worker that is in its turn until it is let go.
+struct Stuck {
+    entered: Arc<AtomicUsize>,
+    release: std::sync::mpsc::Receiver<()>,
+}
+
+impl Worker for Stuck {
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        let _ = self.release.recv();
+        Ok(Turn::Done)
+    }
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_holds_nobody_and_gets_no_further_turn() {
+    let machine = Machine::new();
+    let entered = Arc::<AtomicUsize>::default();
+    let (release, released) = std::sync::mpsc::channel();
+    let queues = [EventFd::new(EFD_NONBLOCK).unwrap()];
+    let worker = Box::new(Stuck { entered: entered.clone(), release: released });
+    machine.handle().attach(worker, &queues, Box::new(|| panic!("it is not broken"))).unwrap();
+    queues[0].write(1).unwrap();
+    wait_for("the turn", || entered.load(Ordering::SeqCst) == 1);
+    // Let go on while it is in the same turn, it never knew.
+    machine.handle().suspend();
+    machine.handle().resume().unwrap();
+    machine.handle().suspend();
+    queues[0].write(1).unwrap();
+    release.send(()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(entered.load(Ordering::SeqCst), 1);
+    machine.handle().resume().unwrap();
+    wait_for("what came meanwhile", || entered.load(Ordering::SeqCst) == 2);
+    drop(release);
+}

@@ -166,7 +166,7 @@ impl WorkerLoopHandle {
     }
 
     /// Keeps every worker from its turns until [`WorkerLoopHandle::resume`]. When this returns, no worker is in
-    /// one. Workers that are attached meanwhile are not held; with no vCPU running there are none.
+    /// one, but for one that waits for a host that does not answer: its present turn is its last. Workers that are attached meanwhile are not held; with no vCPU running there are none.
     pub fn suspend(&self) {
         self.shared.suspended.store(true, Ordering::SeqCst);
         self.each(|slot| slot.suspend(&self.shared.epoll));

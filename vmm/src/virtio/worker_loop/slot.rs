@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
@@ -32,6 +34,8 @@ pub enum Woken {
 }
 
 const DESCRIPTOR: u64 = 1 << 16;
+/// How long a turn may go on before whoever suspends the worker does not wait for it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Nobody reads a queue's event.
 const QUEUE_EVENTS: EventSet = EventSet::IN.union(EventSet::EDGE_TRIGGERED);
 
@@ -57,6 +61,10 @@ impl Wake {
 /// A place in the loop.
 pub struct Slot {
     id: u32,
+    /// Only workers are ever suspended; readers go on.
+    is_worker: bool,
+    /// The worker gets no turn.
+    suspended: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -66,8 +74,8 @@ struct State {
     fixed: Vec<RawFd>,
     /// Descriptors that the worker listens to at the moment.
     listening: Vec<(RawFd, u16)>,
-    /// The worker gets no turn; none of its descriptors is registered.
-    suspended: bool,
+    /// None of its descriptors is registered, since it is suspended.
+    silent: bool,
 }
 
 enum Body {
@@ -79,19 +87,17 @@ enum Body {
 impl Slot {
     /// A slot with a device's worker; `on_broken` hears when that asks for a reset.
     pub fn with_worker(id: u32, worker: Box<dyn Worker>, on_broken: Box<dyn Fn() + Send>) -> Arc<Slot> {
-        Slot::with_body(id, Body::Worker { worker, on_broken })
+        Slot::with_body(id, true, Body::Worker { worker, on_broken })
     }
 
     /// A slot with a callback, and the descriptor that is kept open for it.
     pub fn with_reader(id: u32, ready: Box<dyn FnMut() -> bool + Send>, own: OwnedFd) -> Arc<Slot> {
-        Slot::with_body(id, Body::Reader { ready, _descriptor: own })
+        Slot::with_body(id, false, Body::Reader { ready, _descriptor: own })
     }
 
-    fn with_body(id: u32, body: Body) -> Arc<Slot> {
-        Arc::new(Slot {
-            id,
-            state: Mutex::new(State { body, fixed: Vec::new(), listening: Vec::new(), suspended: false }),
-        })
+    fn with_body(id: u32, is_worker: bool, body: Body) -> Arc<Slot> {
+        let state = State { body, fixed: Vec::new(), listening: Vec::new(), silent: false };
+        Arc::new(Slot { id, is_worker, suspended: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
     /// Registers the queues' events, edge-triggered: nobody needs to read them, which saves a system call
@@ -123,7 +129,8 @@ impl Slot {
     /// Lets the worker or reader have its turn.
     pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Woken {
         let mut state = self.state();
-        if state.suspended {
+        if self.suspended.load(Ordering::SeqCst) {
+            state.silence(epoll);
             return Woken::Held;
         }
         let turn = match &mut state.body {
@@ -144,22 +151,27 @@ impl Slot {
         }
     }
 
-    /// Lets a worker have no turn, after the one that it may be in. Readers go on.
+    /// Lets a worker have no turn after the one that it may be in, and waits for the end of that: but not for
+    /// one that does not end soon, such as a request to a disk that does not answer.
     pub fn suspend(&self, epoll: &Epoll) {
-        let mut state = self.state();
-        if state.suspended || !matches!(state.body, Body::Worker { .. }) {
+        if !self.is_worker {
             return;
         }
-        state.suspended = true;
-        state.fixed.iter().for_each(|descriptor| remove(epoll, *descriptor));
-        state.listening.drain(..).for_each(|(descriptor, _)| remove(epoll, descriptor));
+        self.suspended.store(true, Ordering::SeqCst);
+        if let Some(mut state) = self.state_within(PATIENCE) {
+            state.silence(epoll);
+        }
     }
 
     /// Lets the worker have its turns again. Whatever is ready then wakes it: also a queue whose notification
     /// it has seen before, since nobody reads those, which is harmless.
     pub fn resume(&self, epoll: &Epoll) {
-        let mut state = self.state();
-        if !std::mem::take(&mut state.suspended) {
+        if !self.suspended.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        // One that is in the same turn still has never been silenced.
+        let Some(mut state) = self.state_within(PATIENCE) else { return };
+        if !std::mem::take(&mut state.silent) {
             return;
         }
         for (index, queue) in (0..).zip(&state.fixed) {
@@ -167,6 +179,19 @@ impl Slot {
             let _ = add(epoll, *queue, QUEUE_EVENTS, Wake::Queue(index).pack(self.id));
         }
         state.refresh(self.id, epoll);
+    }
+
+    /// The state, unless a turn goes on for longer.
+    fn state_within(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        let end = Instant::now() + patience;
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// Stops listening and drops the worker or reader.
@@ -182,6 +207,15 @@ impl Slot {
 }
 
 impl State {
+    /// Stops listening until [`Slot::resume`].
+    fn silence(&mut self, epoll: &Epoll) {
+        if std::mem::replace(&mut self.silent, true) {
+            return;
+        }
+        self.fixed.iter().for_each(|descriptor| remove(epoll, *descriptor));
+        self.listening.drain(..).for_each(|(descriptor, _)| remove(epoll, descriptor));
+    }
+
     /// Makes what is listened to equal to what the worker wants.
     fn refresh(&mut self, id: u32, epoll: &Epoll) {
         let Body::Worker { worker, .. } = &self.body else { return };
