@@ -13,7 +13,7 @@ use crate::arch::x86_64::template::{self, TemplateError};
 use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
-use crate::config::{BootSource, CpuConfig, MachineSpec};
+use crate::config::{BootSource, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::events::Event;
 use crate::legacy::i8042::KeyboardError;
@@ -111,8 +111,8 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
     let payload = Payload::open(source)?;
     let (virtio, handles) = devices::open(spec, host)?;
 
-    let template = spec.cpu_config.clone().unwrap_or_default();
-    let kvm = Kvm::open(&template.kvm_capabilities)?;
+    let capabilities = spec.cpu_config.as_ref().map(|template| template.kvm_capabilities.as_slice());
+    let kvm = Kvm::open(capabilities.unwrap_or_default())?;
     let mut vm = kvm.create_vm()?;
     let memory = memory::map(spec.machine_config.mem_size_mib << 20)?;
     vm.set_memory(&memory)?;
@@ -127,27 +127,28 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
 
     let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
     let entry = payload.load(&memory, spec, &windows, &identity)?;
-    let vcpus = create_vcpus(&kvm, &vm, (spec, &template), &memory, entry)?;
+    let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
     start(vcpus, Parts { buses, legacy, handles, vm }, host)
 }
 
 fn create_vcpus(
     kvm: &Kvm,
     vm: &Vm,
-    (spec, template): (&MachineSpec, &CpuConfig),
+    spec: &MachineSpec,
     memory: &memory::GuestMemory,
     entry: Entry,
 ) -> Result<Vec<Vcpu>, BuildError> {
     let config = &spec.machine_config;
     let topology = Topology { vcpus: config.vcpu_count, smt: config.smt };
     let mut supported = kvm.supported_cpuid()?;
-    template::change_cpuid(&mut supported, template)?;
+    let template = spec.cpu_config.clone().unwrap_or_default();
+    template::change_cpuid(&mut supported, &template)?;
     let table = CpuidTable::new(&supported, topology, kvm.has_tsc_deadline_timer());
     let mut vcpus = Vec::new();
     for index in 0..config.vcpu_count {
         let vcpu = vm.create_vcpu(index)?;
         vcpu.set_cpuid(&table.for_vcpu(index)?)?;
-        template::change_msrs(&vcpu, template)?;
+        template::change_msrs(&vcpu, &template)?;
         vcpu.set_msrs(&msr::AT_ENTRY)?;
         if index == 0 {
             registers::enter(&vcpu, memory, entry)?;
