@@ -124,6 +124,15 @@ impl Daemon {
         serde_json::from_str(body).expect("JSON")
     }
 
+    /// Asks something of the machine's VMM: the whole HTTP answer.
+    ///
+    /// # Panics
+    /// When it does not answer within ten seconds.
+    #[must_use]
+    pub fn vmm_put(&self, name: &str, path: &str, body: &Value) -> String {
+        self.ask(name, "a.sock", &format!("PUT {path}"), &body.to_string())
+    }
+
     /// Sends a request to a socket in the machine's folder and reads until the other side hangs up.
     fn ask(&self, name: &str, socket: &str, request: &str, body: &str) -> String {
         let id = self.inspect(name)["metadata"]["id"].as_str().expect("an id").to_owned();

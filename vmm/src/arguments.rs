@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 /// Where the API's socket is when nobody says: Firecracker's place.
 const DEFAULT_SOCKET: &str = "/run/firecracker.socket";
+/// The name of a machine that is given none: Firecracker's.
+pub const DEFAULT_ID: &str = "anonymous-instance";
 /// Firecracker's limit on a request's body, in bytes.
 const DEFAULT_PAYLOAD: usize = 51200;
 
@@ -202,8 +204,8 @@ impl Given {
         } else {
             api_sock.get_or_insert_with(|| DEFAULT_SOCKET.into());
         }
-        let id = self.take("--id").unwrap_or_else(|| "anonymous-instance".into());
         let max_payload = self.number("--http-api-max-payload-size")?.unwrap_or(DEFAULT_PAYLOAD);
+        let id = self.take("--id").unwrap_or_else(|| DEFAULT_ID.into());
         Ok(Arguments {
             config_file,
             api_sock,

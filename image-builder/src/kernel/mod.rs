@@ -29,6 +29,8 @@ pub const REQUIRED_MODULES: &[&str] = &[
     "erofs",
     "overlay",
     "ext4",
+    // The power button.
+    "button",
 ];
 
 /// The largest `initd` that is taken, in bytes.

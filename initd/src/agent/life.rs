@@ -7,7 +7,7 @@ use bulkhead_protocol::agent::Ready;
 use tokio::sync::watch;
 
 use super::connection::Server;
-use super::{AgentError, autostart, vsock};
+use super::{AgentError, autostart, power_button, vsock};
 use crate::boot::Guest;
 use crate::container::{Containers, Surroundings};
 use crate::reaper::Reaper;
@@ -41,6 +41,7 @@ pub async fn run(guest: Guest, entered_us: u64) -> Result<u8, AgentError> {
     let ready = ready(entered_us);
     console::say(&format!("ready in {} ms", (ready.ready_us - entered_us).div_ceil(1000)));
 
+    tokio::spawn(power_button::obey(Arc::clone(&containers)));
     let server = Server::new(Arc::clone(&containers), ready);
     if let Some(listener) = listener {
         tokio::spawn(Arc::clone(&server).accept(listener));

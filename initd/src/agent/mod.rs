@@ -5,6 +5,7 @@ mod body;
 mod connection;
 pub mod life;
 mod logs;
+mod power_button;
 mod router;
 mod vsock;
 

@@ -1,5 +1,6 @@
 //! From the kernel's first step into user space to a guest that can run containers, and its end.
 
+pub mod acpi_events;
 pub mod cmdline;
 mod modules;
 mod mounts;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_protocol::agent::ContainerState;
+use bulkhead_protocol::agent::{ContainerState, SignalRequest};
 
 use super::{Container, ContainerError, Containers};
 use crate::isolation::cgroup::{Cgroup, CgroupError};
 
+/// SIGTERM.
+const TERMINATE: i32 = 15;
 /// How long the kernel may take to let go of a cgroup whose processes are dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -26,6 +28,32 @@ impl Containers {
             .map_err(|source| ContainerError::Cgroup { id: id.to_owned(), source })?;
         self.table().remove(id);
         Ok(())
+    }
+
+    /// Asks every container to end (SIGTERM) and waits at most `grace` for that; those that have not ended then
+    /// are killed. Returns when all have ended.
+    pub async fn end_in_order(&self, grace: Duration) {
+        let running: Vec<_> = self.running();
+        for container in &running {
+            // One that has just ended is no failure.
+            let _ = container.signal(&SignalRequest { signal: TERMINATE, all: false });
+        }
+        let all = async {
+            for container in &running {
+                container.wait().await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, all).await;
+        self.stop_all().await;
+    }
+
+    fn running(&self) -> Vec<Arc<Container>> {
+        let table = self.table();
+        let containers = table.values().flatten();
+        containers
+            .filter(|container| container.status.borrow().state == ContainerState::Running)
+            .cloned()
+            .collect()
     }
 
     /// Ends every container, for the end of the machine, and returns when all have ended.

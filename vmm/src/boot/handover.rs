@@ -121,7 +121,7 @@ mod tests {
         hand_over(&memory, &kernel, 4 << 20, layout::ACPI.start, "quiet", Some(&(0x30_0000..0x30_0123)))
             .unwrap();
         let info: hvm_start_info = memory.read_obj(GuestAddress(layout::START_INFO)).unwrap();
-        assert_eq!((info.magic, info.memmap_entries, info.nr_modules), (PVH_MAGIC, 3, 1));
+        assert_eq!((info.magic, info.memmap_entries, info.nr_modules), (PVH_MAGIC, 4, 1));
         let module: hvm_modlist_entry = memory.read_obj(GuestAddress(info.modlist_paddr)).unwrap();
         assert_eq!((module.paddr, module.size), (0x30_0000, 0x123));
         assert!(info.modlist_paddr + 32 <= layout::BOOT_PARAMS);
@@ -137,7 +137,7 @@ mod tests {
         hand_over(&memory, &kernel, 4 << 20, layout::ACPI.start, "quiet", None).unwrap();
         let params: boot_params = memory.read_obj(GuestAddress(layout::BOOT_PARAMS)).unwrap();
         assert_eq!({ params.acpi_rsdp_addr }, layout::ACPI.start);
-        assert_eq!(params.e820_entries, 3);
+        assert_eq!(params.e820_entries, 4);
         assert_eq!({ params.hdr.header }, 0x5372_6448);
     }
 }

@@ -5,19 +5,23 @@ pub mod appliance;
 mod bzimage;
 pub mod command_line;
 mod elf;
+mod generation;
 mod gpt;
 mod handover;
 mod initramfs;
 mod kernel;
 mod reset_vector;
+pub mod smbios;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use self::generation::write_generation;
 pub use self::handover::hand_over;
 pub use self::initramfs::load_initramfs;
 pub use self::kernel::{LoadedKernel, load_kernel};
 pub use self::reset_vector::write_reset_vector;
+pub use self::smbios::write_smbios;
 
 /// Why a guest cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,12 @@ pub enum BootError {
     /// The ACPI tables do not fit.
     #[error("The ACPI tables need {0} bytes and there is room for {1}")]
     AcpiTooLarge(usize, usize),
+    /// The SMBIOS tables do not fit.
+    #[error("The SMBIOS tables need {0} bytes and there is room for {1}")]
+    SmbiosTooLarge(usize, usize),
+    /// The host gives no random bytes.
+    #[error("Cannot draw the machine's generation")]
+    Random(#[source] io::Error),
     /// The appliance is refused.
     #[error("Cannot boot appliance {0}")]
     Appliance(PathBuf, #[source] appliance::ApplianceError),

@@ -53,11 +53,8 @@ fn an_unknown_field_is_named_at_every_depth() {
 
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
-    let cases = [
-        ("/drives/0/socket", json!("/x"), "socket"),
-        ("/machine-config/cpu_template", json!("T2"), "cpu_template"),
-        ("/boot-source/key", json!("/key"), "boot-source.key"),
-    ];
+    let cases =
+        [("/drives/0/socket", json!("/x"), "socket"), ("/boot-source/key", json!("/key"), "boot-source.key")];
     for (pointer, value, name) in cases {
         let mut whole = whole();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
@@ -87,6 +84,11 @@ fn values_are_checked() {
         ("/machine-config/mem_size_mib", json!(0), "mem_size_mib is 0"),
         ("/machine-config/mem_size_mib", json!(u64::MAX), "mem_size_mib is 18446744073709551615"),
         ("/machine-config/huge_pages", json!("1G"), "unknown variant `1G`"),
+        ("/machine-config/cpu_template", json!("T2"), "cpu_template T2 is not supported"),
+        ("/machine-config/cpu_template", json!("V1N1"), "for ARM"),
+        ("/machine-config/cpu_template", json!("X1"), "unknown variant `X1`"),
+        ("/cpu-config", json!({"reg_modifiers": [1]}), "reg_modifiers is for ARM"),
+        ("/smbios", json!({"uuid": "1"}), "uuid \"1\" is not a UUID"),
         ("/vsock/guest_cid", json!(2), "guest_cid is 2"),
         ("/balloon", json!({"amount_mib": 1}), "missing field `deflate_on_oom`"),
         ("/balloon", json!({"amount_mib": 1 << 24, "deflate_on_oom": true}), "amount_mib is 16777216"),

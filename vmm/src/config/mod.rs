@@ -5,6 +5,7 @@
 
 mod balloon;
 mod boot_source;
+mod cpu;
 mod drive;
 mod limiter;
 mod machine;
@@ -13,6 +14,7 @@ mod network;
 mod not_yet;
 mod observation;
 mod pmem;
+mod smbios;
 mod vsock;
 
 use std::fs::File;
@@ -23,9 +25,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::balloon::{Balloon, no_balloon};
 pub use self::boot_source::BootSource;
+pub use self::cpu::{Capability, CpuConfig, CpuidRegister};
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
-pub use self::machine::{HugePages, MachineConfig};
+pub use self::machine::{HugePages, MachineConfig, MachineConfigChange};
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
@@ -33,6 +36,7 @@ pub use self::network::{NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
 pub use self::observation::{Logger, Metrics};
 pub use self::pmem::{Pmem, PmemChange};
+pub use self::smbios::Smbios;
 pub use self::vsock::{Entropy, Vsock};
 
 /// The largest configuration file that is read, in bytes.
@@ -82,6 +86,9 @@ pub struct MachineSpec {
     /// Processors and memory.
     #[serde(default)]
     pub machine_config: MachineConfig,
+    /// What processors show to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_config: Option<CpuConfig>,
     /// Network devices.
     #[serde(default)]
     pub network_interfaces: Vec<NetworkInterface>,
@@ -100,14 +107,15 @@ pub struct MachineSpec {
     /// The balloon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balloon: Option<Balloon>,
+    /// Which machine the guest finds itself in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smbios: Option<Smbios>,
     /// Where messages go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logger: Option<Logger>,
     /// Where figures go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
-    #[serde(default, skip_serializing)]
-    cpu_config: Option<NotYet>,
     #[serde(default, skip_serializing)]
     memory_hotplug: Option<NotYet>,
     #[serde(default, skip_serializing)]
@@ -132,11 +140,7 @@ impl MachineSpec {
 
     /// Checks every section, and the sections against each other.
     fn check(&self) -> Result<(), ConfigError> {
-        let not_yet = [
-            ("cpu-config", &self.cpu_config),
-            ("memory-hotplug", &self.memory_hotplug),
-            ("serial", &self.serial),
-        ];
+        let not_yet = [("memory-hotplug", &self.memory_hotplug), ("serial", &self.serial)];
         not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
         if self.boot_source.is_none() {
             return Err(ConfigError::invalid("configuration", "boot-source is missing"));
@@ -145,6 +149,7 @@ impl MachineSpec {
         let mut checked = Self::default();
         self.boot_source.iter().cloned().try_for_each(|section| checked.set_boot_source(section))?;
         checked.set_machine_config(self.machine_config.clone())?;
+        self.cpu_config.iter().cloned().try_for_each(|section| checked.set_cpu_config(section))?;
         for drive in &self.drives {
             unique("drive", &drive.drive_id, checked.drives.iter().map(|other| &other.drive_id))?;
             checked.set_drive(drive.clone())?;
@@ -162,8 +167,16 @@ impl MachineSpec {
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
         self.balloon.iter().cloned().try_for_each(|section| checked.set_balloon(section))?;
+        self.smbios.iter().cloned().try_for_each(|section| checked.set_smbios(section))?;
         self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;
         self.metrics.iter().cloned().try_for_each(|section| checked.set_metrics(section))
+    }
+
+    /// Takes another identity.
+    pub fn set_smbios(&mut self, smbios: Smbios) -> Result<(), ConfigError> {
+        smbios.check()?;
+        self.smbios = Some(smbios);
+        Ok(())
     }
 
     /// Takes another place for messages.
@@ -190,7 +203,17 @@ impl MachineSpec {
     /// Takes other processors and memory.
     pub fn set_machine_config(&mut self, config: MachineConfig) -> Result<(), ConfigError> {
         config.check()?;
+        if config.takes_template_back() {
+            self.cpu_config = None;
+        }
         self.machine_config = config;
+        Ok(())
+    }
+
+    /// Takes another CPU template.
+    pub fn set_cpu_config(&mut self, config: CpuConfig) -> Result<(), ConfigError> {
+        config.check()?;
+        self.cpu_config = Some(config);
         Ok(())
     }
 

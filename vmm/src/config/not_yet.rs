@@ -12,16 +12,14 @@ pub struct NotYet(serde_json::Value);
 /// Refuses a field that is there. `null` and an empty list ask for nothing.
 pub(super) fn refuse(name: &str, value: Option<&NotYet>) -> Result<(), ConfigError> {
     match value {
-        Some(NotYet(value)) if !value.is_null() && value != &serde_json::json!([]) => {
-            Err(ConfigError::NotYet(name.to_owned()))
-        }
+        Some(value) if value.asks() => Err(ConfigError::NotYet(name.to_owned())),
         _ => Ok(()),
     }
 }
 
 impl NotYet {
-    /// The value that is a word.
-    pub(super) fn word(word: &str) -> Self {
-        Self(word.into())
+    /// Whether it asks for anything.
+    pub(super) fn asks(&self) -> bool {
+        !self.0.is_null() && self.0 != serde_json::json!([])
     }
 }

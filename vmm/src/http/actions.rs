@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use super::endpoint::{Call, answer};
-use crate::machine::ControlError;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +16,8 @@ enum ActionType {
     InstanceStart,
     FlushMetrics,
     SendCtrlAltDel,
+    /// An addition to Firecracker's API.
+    PowerButton,
 }
 
 /// `PUT /actions`.
@@ -25,7 +26,8 @@ pub fn put(call: &Call<'_>) -> Answer {
         Answer::of(match action.action_type {
             ActionType::InstanceStart => call.controller.start(),
             ActionType::FlushMetrics => call.controller.flush_metrics(),
-            ActionType::SendCtrlAltDel => Err(ControlError::NotYet("SendCtrlAltDel")),
+            ActionType::SendCtrlAltDel => call.controller.send_ctrl_alt_del(),
+            ActionType::PowerButton => call.controller.press_power_button(),
         })
     }))
 }

@@ -80,12 +80,32 @@ fn a_machine_is_described_and_configured() {
         ("/pmem/p", json!({"id": "p", "path_on_host": "/p", "root_device": true})),
         ("/vsock", json!({"guest_cid": 3, "uds_path": "/s"})),
         ("/entropy", json!({})),
+        ("/smbios", json!({"serial": "1"})),
     ];
     for (path, body) in puts {
         assert_eq!(server.call("PUT", path, Some(body)), (204, Value::Null), "{path}");
     }
     assert_eq!(server.call("PATCH", "/machine-config", Some(json!({"vcpu_count": 4}))).0, 204);
+    let template =
+        json!({"cpuid_modifiers": [{"leaf": "0x1", "subleaf": "0x0", "flags": 0, "modifiers": []}]});
+    assert_eq!(server.call("PUT", "/cpu-config", Some(template)).0, 204);
+    assert_eq!(server.call("GET", "/vm/config", None).1["cpu-config"]["cpuid_modifiers"][0]["leaf"], "0x1");
+    for (change, field, expected) in [
+        (json!({"smt": true, "vcpu_count": null}), "smt", json!(true)),
+        (json!({"mem_size_mib": 512}), "mem_size_mib", json!(512)),
+        (json!({"track_dirty_pages": true}), "track_dirty_pages", json!(true)),
+        (json!({"huge_pages": "Transparent"}), "huge_pages", json!("Transparent")),
+        (json!({"i8042": false}), "i8042", json!(false)),
+        (json!({"i8042": true}), "i8042", Value::Null),
+        // Firecracker's way to take a template back.
+        (json!({"cpu_template": "None"}), "vcpu_count", json!(4)),
+        (json!({"mem_size_mib": 256}), "mem_size_mib", json!(256)),
+    ] {
+        assert_eq!(server.call("PATCH", "/machine-config", Some(change.clone())).0, 204, "{change}");
+        assert_eq!(server.call("GET", "/machine-config", None).1[field], expected, "{change}");
+    }
     let config = server.call("GET", "/vm/config", None).1;
+    assert_eq!(config["cpu-config"], Value::Null);
     assert_eq!(config["machine-config"]["vcpu_count"], 4);
     assert_eq!(config["machine-config"]["mem_size_mib"], 256);
     assert_eq!(config["drives"][0]["drive_id"], "a");
@@ -180,6 +200,15 @@ fn faults_name_the_thing() {
         ("PUT", "/boot-source", None, "no body"),
         ("PUT", "/boot-source", Some(json!({"colour": 1})), "unknown field `colour`"),
         ("PUT", "/machine-config", Some(json!({"vcpu_count": 0, "mem_size_mib": 1})), "vcpu_count is 0"),
+        ("PUT", "/machine-config", Some(json!({"vcpu_count": 1})), "missing field `mem_size_mib`"),
+        ("PATCH", "/machine-config", Some(json!({})), "Empty PATCH request."),
+        ("PATCH", "/machine-config", Some(json!({"smt": null})), "Empty PATCH request."),
+        ("PATCH", "/machine-config", Some(json!({"vcpu_count": 33})), "vcpu_count is 33"),
+        ("PATCH", "/machine-config", Some(json!({"smt": true, "vcpu_count": 3})), "1 or even, not 3"),
+        ("PATCH", "/machine-config", Some(json!({"mem_size_mib": 0})), "mem_size_mib is 0"),
+        ("PATCH", "/machine-config", Some(json!({"colour": 1})), "unknown field `colour`"),
+        ("PATCH", "/machine-config", Some(json!({"cpu_template": "T2A"})), "cpu_template T2A"),
+        ("PUT", "/cpu-config", Some(json!({"vcpu_features": [1]})), "vcpu_features is for ARM"),
         ("PUT", "/drives/b", Some(drive), "does not match"),
         ("PUT", "/drives/../x", None, "Invalid request method"),
         ("PATCH", "/drives/a", Some(json!({"drive_id": "b"})), "does not match"),
@@ -188,8 +217,13 @@ fn faults_name_the_thing() {
         ("PUT", "/pmem/p", Some(json!({"id": "p"})), "missing field `path_on_host`"),
         ("PATCH", "/pmem/p", Some(json!({"id": "p"})), "before starting"),
         ("PUT", "/balloon", Some(json!({"amount_mib": 1})), "missing field `deflate_on_oom`"),
-        ("PATCH", "/vm", Some(json!({})), "not supported yet"),
-        ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "not supported yet"),
+        ("PATCH", "/vm", Some(json!({})), "missing field `state`"),
+        ("PATCH", "/vm", Some(json!({"state": "Halted"})), "unknown variant `Halted`"),
+        ("PATCH", "/vm", Some(json!({"state": "Paused"})), "before starting"),
+        ("PATCH", "/vm", Some(json!({"state": "Resumed"})), "before starting"),
+        ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "before starting"),
+        ("PUT", "/actions", Some(json!({"action_type": "PowerButton"})), "before starting"),
+        ("PUT", "/smbios", Some(json!({"uuid": "x"})), "not a UUID"),
         ("PUT", "/actions", Some(json!({"action_type": "FlushMetrics"})), "before starting"),
         ("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})), "without kernel"),
     ];

@@ -19,6 +19,7 @@ pub fn get(call: &Call<'_>) -> Answer {
     let state = match call.controller.state() {
         State::NotStarted => "Not started",
         // An ended machine's process follows it; Firecracker has no word for the moment between.
+        State::Paused => "Paused",
         State::Running | State::Ended => "Running",
     };
     Answer::json(&InstanceInfo {

@@ -1,9 +1,8 @@
 //! `GET`, `PUT` and `PATCH /machine-config`: processors and memory.
 
-use serde_json::{Map, Value};
-
 use super::answer::Answer;
 use super::endpoint::{Call, answer};
+use crate::config::MachineConfigChange;
 
 /// `GET /machine-config`.
 pub fn get(call: &Call<'_>) -> Answer {
@@ -20,12 +19,13 @@ pub fn put(call: &Call<'_>) -> Answer {
 
 /// `PATCH /machine-config`: what is not named stays.
 pub fn patch(call: &Call<'_>) -> Answer {
-    answer(call.json::<Map<String, Value>>().map(|changes| {
-        let mut value = serde_json::json!(call.controller.spec().machine_config);
-        if let Value::Object(fields) = &mut value {
-            fields.extend(changes);
+    answer(call.json::<MachineConfigChange>().map(|change| {
+        if change.is_empty() {
+            return Answer::refused("Empty PATCH request.");
         }
-        let whole = value.to_string();
-        put(&Call { body: whole.as_bytes(), ..*call })
+        Answer::of(call.controller.configure(|spec| {
+            let changed = spec.machine_config.changed(&change);
+            spec.set_machine_config(changed)
+        }))
     }))
 }

@@ -11,6 +11,7 @@ mod server;
 mod actions;
 mod balloon;
 mod boot_source;
+mod cpu_config;
 mod drives;
 mod entropy;
 mod instance;
@@ -20,7 +21,9 @@ mod metrics;
 mod mmds;
 mod network_interfaces;
 mod pmem;
+mod smbios;
 mod version;
+mod vm;
 mod vm_config;
 mod vsock;
 

@@ -5,8 +5,8 @@ use hyper::Method;
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, balloon, boot_source, drives, entropy, instance, logger, machine_config, metrics, mmds,
-    network_interfaces, pmem, version, vm_config, vsock,
+    actions, balloon, boot_source, cpu_config, drives, entropy, instance, logger, machine_config, metrics,
+    mmds, network_interfaces, pmem, smbios, version, vm, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -14,10 +14,12 @@ use crate::machine::Controller;
 const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/", instance::get),
     (Method::GET, "/version", version::get),
+    (Method::PATCH, "/vm", vm::patch),
     (Method::GET, "/vm/config", vm_config::get),
     (Method::GET, "/machine-config", machine_config::get),
     (Method::PUT, "/machine-config", machine_config::put),
     (Method::PATCH, "/machine-config", machine_config::patch),
+    (Method::PUT, "/cpu-config", cpu_config::put),
     (Method::PUT, "/boot-source", boot_source::put),
     (Method::PUT, "/drives/*", drives::put),
     (Method::PATCH, "/drives/*", drives::patch),
@@ -39,15 +41,14 @@ const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PATCH, "/balloon/hinting/start", balloon::start_hinting),
     (Method::GET, "/balloon/hinting/status", balloon::hinting_status),
     (Method::PATCH, "/balloon/hinting/stop", balloon::stop_hinting),
+    (Method::PUT, "/smbios", smbios::put),
     (Method::PUT, "/logger", logger::put),
     (Method::PUT, "/metrics", metrics::put),
     (Method::PUT, "/actions", actions::put),
 ];
 
 /// What Firecracker serves and this VMM does not yet, by the path's first component.
-const NOT_YET: [&str; 4] = ["cpu-config", "hotplug", "serial", "snapshot"];
-/// What Firecracker changes after the start and this VMM does not yet.
-const NOT_YET_PATCHED: [&str; 1] = ["vm"];
+const NOT_YET: [&str; 3] = ["hotplug", "serial", "snapshot"];
 
 /// Answers a request.
 pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8]) -> Answer {
@@ -56,7 +57,7 @@ pub fn answer(controller: &Controller, method: &Method, path: &str, body: &[u8])
     });
     found.unwrap_or_else(|| {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if NOT_YET.contains(&first) || (method == Method::PATCH && NOT_YET_PATCHED.contains(&first)) {
+        if NOT_YET.contains(&first) {
             return Answer::refused(format!("{method} {path} is not supported yet by this VMM."));
         }
         Answer::refused(format!("Invalid request method and/or path: {method} {path}."))

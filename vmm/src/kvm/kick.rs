@@ -34,12 +34,21 @@ impl Kicker {
 
     /// Asks the vCPU to leave its guest. Does nothing when the vCPU is gone.
     pub fn request_exit(&self) {
+        self.store(1);
+    }
+
+    fn store(&self, value: u8) {
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ExitByte(byte)) = *slot {
             // SAFETY: The vCPU clears the slot under this mutex before its mapping goes, so the byte is
             // mapped; an AtomicU8 has the layout of the byte.
-            unsafe { &*byte }.store(1, Ordering::SeqCst);
+            unsafe { &*byte }.store(value, Ordering::SeqCst);
         }
+    }
+
+    /// Takes back what [`Kicker::request_exit`] asked for.
+    pub(super) fn allow_entry(&self) {
+        self.store(0);
     }
 
     /// The vCPU goes.

@@ -13,6 +13,8 @@ use std::path::Path;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
+use crate::config::Capability;
+
 pub use self::exit::Exit;
 pub use self::kick::Kicker;
 pub use self::vcpu::Vcpu;
@@ -30,6 +32,9 @@ pub enum KvmError {
     /// This KVM lacks something that every machine needs.
     #[error("This host's KVM has no {0}")]
     Capability(&'static str),
+    /// This KVM lacks something that the configuration asks for.
+    #[error("This host's KVM has no capability {0}, which cpu-config asks for")]
+    AskedCapability(u32),
     /// An operation on the whole virtual machine failed.
     #[error("KVM cannot {0}")]
     Vm(&'static str, #[source] kvm_ioctls::Error),
@@ -55,12 +60,12 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// Opens `/dev/kvm` and checks that it has what every machine needs.
-    pub fn open() -> Result<Self, KvmError> {
-        Self::open_at(Path::new("/dev/kvm"))
+    /// Opens `/dev/kvm` and checks that it has what every machine needs, with `changes` to that list.
+    pub fn open(changes: &[Capability]) -> Result<Self, KvmError> {
+        Self::open_at(Path::new("/dev/kvm"), changes)
     }
 
-    fn open_at(path: &Path) -> Result<Self, KvmError> {
+    fn open_at(path: &Path, changes: &[Capability]) -> Result<Self, KvmError> {
         let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())
             .map_err(|_| KvmError::Open(kvm_ioctls::Error::new(libc::EINVAL)))?;
         let kvm = kvm_ioctls::Kvm::new_with_path(path.as_c_str()).map_err(KvmError::Open)?;
@@ -76,8 +81,16 @@ impl Kvm {
             (Cap::Irqfd, "irqfd"),
         ];
         for (capability, name) in needed {
-            if !kvm.check_extension(capability) {
+            let spared = changes.contains(&Capability::Spared(capability as u32));
+            if !spared && !kvm.check_extension(capability) {
                 return Err(KvmError::Capability(name));
+            }
+        }
+        for change in changes {
+            if let Capability::Needed(number) = *change
+                && kvm.check_extension_raw(number.into()) <= 0
+            {
+                return Err(KvmError::AskedCapability(number));
             }
         }
         Ok(Self { kvm })
@@ -107,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_missing_is_named() {
-        let error = Kvm::open_at(Path::new("/nonexistent/kvm")).err().map(|error| error.to_string());
+        let error = Kvm::open_at(Path::new("/nonexistent/kvm"), &[]).err().map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some("Cannot open /dev/kvm"));
     }
 }

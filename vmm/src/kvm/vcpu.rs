@@ -40,6 +40,18 @@ impl Vcpu {
         }
     }
 
+    /// Takes a kick as heard: the next [`Vcpu::run`] enters the guest.
+    pub fn allow_entry(&self) {
+        self.kicker.allow_entry();
+    }
+
+    /// Tells the guest's clock that this vCPU is about to stand still for a while, so that its watchdogs do
+    /// not take the time for a lock-up (`KVM_KVMCLOCK_CTRL`).
+    pub fn announce_pause(&self) {
+        // Refused when the guest has no such clock (yet), and then it has nobody to tell.
+        let _ = self.fd.kvmclock_ctrl();
+    }
+
     /// Sets what the CPUID instruction shows.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<(), KvmError> {
         self.fd.set_cpuid2(cpuid).map_err(self.failed("set the CPUID of"))
@@ -55,6 +67,24 @@ impl Vcpu {
             return Ok(());
         }
         Err(self.failed("set every MSR of")(kvm_ioctls::Error::new(libc::EINVAL)))
+    }
+
+    /// A model-specific register; none where KVM does not know it.
+    pub fn msr(&self, index: u32) -> Result<Option<u64>, KvmError> {
+        let mut msrs = self.one_msr(index, 0)?;
+        let read = self.fd.get_msrs(&mut msrs).map_err(self.failed("read an MSR of"))?;
+        Ok((read == 1).then(|| msrs.as_slice().first().map(|entry| entry.data)).flatten())
+    }
+
+    /// Sets a model-specific register; tells whether KVM takes it.
+    pub fn set_msr(&self, index: u32, value: u64) -> Result<bool, KvmError> {
+        let set = self.fd.set_msrs(&self.one_msr(index, value)?).map_err(self.failed("set an MSR of"))?;
+        Ok(set == 1)
+    }
+
+    fn one_msr(&self, index: u32, data: u64) -> Result<Msrs, KvmError> {
+        Msrs::from_entries(&[kvm_msr_entry { index, data, ..Default::default() }])
+            .map_err(|_| KvmError::Table("MSRs"))
     }
 
     /// Sets the general registers.

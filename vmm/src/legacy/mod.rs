@@ -1,7 +1,9 @@
 //! The few devices of a PC that a kernel expects at fixed ports, and the exit device.
 
 pub mod console;
+pub mod events;
 pub mod exit_device;
-pub mod keyboard;
+pub mod i8042;
+mod keyboard;
 pub mod power;
 pub mod serial;

@@ -1,19 +1,22 @@
 //! From a specification to a machine, and from a machine to its end.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::devices::{self, Handles};
+use super::controller::ControlError;
+use super::devices::{self, Handles, LegacyDevices};
 use super::payload::Payload;
 use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
 use crate::arch::x86_64::registers::{self, RegisterError};
+use crate::arch::x86_64::template::{self, TemplateError};
 use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
 use crate::config::{BootSource, HugePages, MachineConfig, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
+use crate::legacy::events::Event;
+use crate::legacy::i8042::KeyboardError;
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
@@ -36,6 +39,9 @@ pub enum BuildError {
     /// KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// The CPU template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// Registers.
     #[error(transparent)]
     Registers(#[from] RegisterError),
@@ -83,8 +89,9 @@ pub struct Host {
 pub struct Machine {
     vcpus: Vec<VcpuThread>,
     buses: Arc<Buses>,
-    serial: Arc<Mutex<SerialPort>>,
+    legacy: LegacyDevices,
     handles: Handles,
+    worker_loop: WorkerLoopHandle,
     /// Last: everything above goes before the virtual machine.
     _vm: Vm,
 }
@@ -98,13 +105,14 @@ pub struct Remains {
     pub console: String,
 }
 
-/// Builds the machine that `spec` asks for and starts its vCPUs.
-pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
+/// Builds the machine that `spec` asks for and starts its vCPUs. `id` is its name, where it was given one.
+pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
     let (virtio, handles) = devices::open(spec, host)?;
 
-    let kvm = Kvm::open()?;
+    let capabilities = spec.cpu_config.as_ref().map(|template| template.kvm_capabilities.as_slice());
+    let kvm = Kvm::open(capabilities.unwrap_or_default())?;
     let mut vm = kvm.create_vm()?;
     let memory = map_memory(&spec.machine_config)?;
     vm.set_memory(&memory)?;
@@ -114,12 +122,13 @@ pub fn build(spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
     vm.create_irqchip()?;
 
     let mut buses = Buses::new(host.metrics.group("vcpu"));
-    let serial = devices::attach_legacy(&vm, &mut buses)?;
+    let legacy = devices::attach_legacy(&vm, &mut buses, spec.machine_config.i8042)?;
     let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
 
-    let entry = payload.load(&memory, spec, &windows)?;
+    let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
+    let entry = payload.load(&memory, spec, &windows, &identity)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
-    start(vcpus, Parts { buses, serial, handles, vm }, host)
+    start(vcpus, Parts { buses, legacy, handles, vm }, host)
 }
 
 fn map_memory(config: &MachineConfig) -> Result<memory::GuestMemory, MemoryError> {
@@ -139,11 +148,15 @@ fn create_vcpus(
 ) -> Result<Vec<Vcpu>, BuildError> {
     let config = &spec.machine_config;
     let topology = Topology { vcpus: config.vcpu_count, smt: config.smt };
-    let table = CpuidTable::new(&kvm.supported_cpuid()?, topology, kvm.has_tsc_deadline_timer());
+    let mut supported = kvm.supported_cpuid()?;
+    let template = spec.cpu_config.clone().unwrap_or_default();
+    template::change_cpuid(&mut supported, &template)?;
+    let table = CpuidTable::new(&supported, topology, kvm.has_tsc_deadline_timer());
     let mut vcpus = Vec::new();
     for index in 0..config.vcpu_count {
         let vcpu = vm.create_vcpu(index)?;
         vcpu.set_cpuid(&table.for_vcpu(index)?)?;
+        template::change_msrs(&vcpu, &template)?;
         vcpu.set_msrs(&msr::AT_ENTRY)?;
         if index == 0 {
             registers::enter(&vcpu, memory, entry)?;
@@ -156,16 +169,18 @@ fn create_vcpus(
 /// A machine without its vCPUs.
 struct Parts {
     buses: Buses,
-    serial: Arc<Mutex<SerialPort>>,
+    legacy: LegacyDevices,
     handles: Handles,
     vm: Vm,
 }
 
 fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildError> {
     prepare_signals()?;
-    let Parts { buses, serial, handles, vm } = parts;
+    let Parts { buses, legacy, handles, vm } = parts;
     let buses = Arc::new(buses);
-    let mut machine = Machine { vcpus: Vec::new(), buses: buses.clone(), serial, handles, _vm: vm };
+    let worker_loop = host.worker_loop.clone();
+    let mut machine =
+        Machine { vcpus: Vec::new(), buses: buses.clone(), legacy, handles, worker_loop, _vm: vm };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -184,7 +199,19 @@ fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildEr
 impl Machine {
     /// The serial port, for its input.
     pub fn serial(&self) -> &Arc<Mutex<SerialPort>> {
-        &self.serial
+        &self.legacy.serial
+    }
+
+    /// Types Ctrl+Alt+Del on the guest's keyboard.
+    pub fn type_ctrl_alt_del(&self) -> Result<(), KeyboardError> {
+        let keyboard = self.legacy.keyboard.as_ref().ok_or(KeyboardError::Absent)?;
+        keyboard.lock().unwrap_or_else(PoisonError::into_inner).type_ctrl_alt_del()
+    }
+
+    /// Presses the power button; what follows is the guest's affair.
+    pub fn press_power_button(&self) {
+        let mut events = self.legacy.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.raise(Event::PowerButton);
     }
 
     /// Its devices, as far as they can be changed while they run.
@@ -192,12 +219,33 @@ impl Machine {
         &self.handles
     }
 
+    /// Gets every vCPU out of its guest and keeps the devices from their turns. When this returns, nothing of
+    /// the machine runs and nothing writes to its memory.
+    pub fn pause(&self) -> Result<(), ControlError> {
+        self.buses.gate.close();
+        self.vcpus.iter().for_each(VcpuThread::kick);
+        if !self.buses.gate.await_all() {
+            self.buses.gate.open();
+            return Err(ControlError::Pause);
+        }
+        // After the vCPUs: they are who makes workers.
+        self.worker_loop.suspend();
+        Ok(())
+    }
+
+    /// Lets devices and vCPUs go on. Devices find what came meanwhile.
+    pub fn resume(&self) -> Result<(), ControlError> {
+        self.worker_loop.resume().map_err(ControlError::Resume)?;
+        self.buses.gate.open();
+        Ok(())
+    }
+
     /// Stops every vCPU, waits for them, and writes out what is left of the console.
     pub fn end(self) -> Remains {
-        self.buses.stopping.store(true, Ordering::SeqCst);
+        self.buses.gate.end();
         self.vcpus.iter().for_each(VcpuThread::kick);
         self.vcpus.into_iter().for_each(VcpuThread::join);
-        let mut serial = serial::lock(&self.serial);
+        let mut serial = serial::lock(&self.legacy.serial);
         serial.console().finish();
         Remains { guest_status: self.buses.guest_status(), console: serial.console().tail() }
     }

@@ -6,8 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
+use crate::arguments::DEFAULT_ID;
 use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
+use crate::legacy::i8042::KeyboardError;
 use crate::mmds::Mmds;
+use crate::virtio::VirtioError;
 use crate::virtio::balloon::BalloonError;
 
 /// Why a request is refused.
@@ -31,12 +34,18 @@ pub enum ControlError {
     /// The machine that runs has no such device.
     #[error("The machine has no device {0}")]
     NoDevice(String),
+    /// A vCPU does not leave its guest.
+    #[error("A vCPU did not stop in time; the machine runs on")]
+    Pause,
+    /// Devices cannot be woken.
+    #[error("Cannot let the devices go on")]
+    Resume(#[source] VirtioError),
+    /// Nothing is typed.
+    #[error("Cannot send Ctrl+Alt+Del")]
+    Keyboard(#[from] KeyboardError),
     /// The figures cannot be written.
     #[error("Cannot write metrics")]
     Metrics(#[source] std::io::Error),
-    /// Firecracker has it, this VMM has not.
-    #[error("{0} is not supported yet by this VMM")]
-    NotYet(&'static str),
 }
 
 /// A machine and its configuration, shared by the main thread and the API's.
@@ -141,7 +150,7 @@ impl Controller {
     pub fn start(&self) -> Result<(), ControlError> {
         let mut inner = self.inner();
         inner.life.take(Step::Configure)?;
-        let machine = builder::build(&inner.spec, &self.host)?;
+        let machine = builder::build(self.given_id(), &inner.spec, &self.host)?;
         if let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned() {
             console_input::listen(&self.host.worker_loop, input, machine.serial());
         }
@@ -149,6 +158,50 @@ impl Controller {
         inner.machine = Some(machine);
         inner.life.take(Step::Start)?;
         inner.log(&self.id, "The machine runs");
+        Ok(())
+    }
+
+    /// Types Ctrl+Alt+Del. A machine that is paused hears it when it goes on.
+    pub fn send_ctrl_alt_del(&self) -> Result<(), ControlError> {
+        self.change_running(|_, machine| Ok(machine.type_ctrl_alt_del()?))
+    }
+
+    /// Presses the power button. A machine that is paused hears it when it goes on.
+    pub fn press_power_button(&self) -> Result<(), ControlError> {
+        self.change_running(|_, machine| {
+            machine.press_power_button();
+            Ok(())
+        })
+    }
+
+    /// The machine's name, where it was given one.
+    fn given_id(&self) -> Option<&str> {
+        (self.id != DEFAULT_ID).then_some(&self.id)
+    }
+
+    /// Lets the machine stand still. A machine that does so already stays as it is.
+    pub fn pause(&self) -> Result<(), ControlError> {
+        self.stand_still(Step::Pause, Machine::pause)
+    }
+
+    /// Lets the machine go on. A machine that runs already stays as it is.
+    pub fn resume(&self) -> Result<(), ControlError> {
+        self.stand_still(Step::Resume, Machine::resume)
+    }
+
+    fn stand_still(
+        &self,
+        step: Step,
+        act: impl FnOnce(&Machine) -> Result<(), ControlError>,
+    ) -> Result<(), ControlError> {
+        let mut inner = self.inner();
+        let before = inner.life.state();
+        let mut life = inner.life;
+        life.take(step)?;
+        if let Some(machine) = inner.machine.as_ref().filter(|_| life.state() != before) {
+            act(machine)?;
+        }
+        inner.life = life;
         Ok(())
     }
 

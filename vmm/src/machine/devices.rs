@@ -13,8 +13,9 @@ use crate::bus::SharedDevice;
 use crate::config::{MachineSpec, NetworkInterface};
 use crate::kvm::Vm;
 use crate::legacy::console::Console;
+use crate::legacy::events::{self, EventRegister};
 use crate::legacy::exit_device::ExitDevice;
-use crate::legacy::keyboard::{self, Keyboard};
+use crate::legacy::i8042::{self, Controller};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
@@ -136,22 +137,41 @@ pub(super) fn attach_virtio(
     Ok(windows)
 }
 
-/// Puts the devices at fixed ports in their places and returns the serial port.
-pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses) -> Result<Arc<Mutex<SerialPort>>, BuildError> {
-    let interrupt = event()?;
-    vm.connect_interrupt(&interrupt, serial::LINE)?;
+/// The devices at fixed ports that others reach.
+#[derive(Clone)]
+pub(super) struct LegacyDevices {
+    pub serial: Arc<Mutex<SerialPort>>,
+    pub keyboard: Option<Arc<Mutex<Controller>>>,
+    pub events: Arc<Mutex<EventRegister>>,
+}
+
+/// Puts the devices at fixed ports in their places; a keyboard only where one is asked for.
+pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses, keyboard: bool) -> Result<LegacyDevices, BuildError> {
+    let connected = |line| {
+        let interrupt = event()?;
+        vm.connect_interrupt(&interrupt, line)?;
+        Ok::<_, BuildError>(interrupt)
+    };
     let console = Console::to_stdout().map_err(BuildError::Console)?;
-    let port = Arc::new(Mutex::new(SerialPort::new(interrupt, console)));
+    let serial = Arc::new(Mutex::new(SerialPort::new(connected(serial::LINE)?, console)));
+    let events = Arc::new(Mutex::new(EventRegister::new(connected(layout::EVENTS_LINE)?)));
+    let keyboard = match keyboard {
+        true => Some(Arc::new(Mutex::new(Controller::new(connected(layout::KEYBOARD_LINE)?)))),
+        false => None,
+    };
+    if let Some(keyboard) = &keyboard {
+        buses.ports.insert(i8042::PORT.into(), i8042::PORTS, keyboard.clone())?;
+    }
     let devices: [(u16, u64, SharedDevice); 4] = [
-        (serial::PORT, serial::PORTS, port.clone()),
-        (keyboard::PORT, keyboard::PORTS, Arc::new(Mutex::new(Keyboard::default()))),
+        (serial::PORT, serial::PORTS, serial.clone()),
+        (events::PORT, 1, events.clone()),
         (power::PORT, power::PORTS, Arc::new(Mutex::new(PowerRegisters))),
         (exit::PORT, 1, Arc::new(Mutex::new(ExitDevice))),
     ];
     for (base, length, device) in devices {
         buses.ports.insert(base.into(), length, device)?;
     }
-    Ok(port)
+    Ok(LegacyDevices { serial, keyboard, events })
 }
 
 fn event() -> Result<EventFd, BuildError> {

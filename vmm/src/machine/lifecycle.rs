@@ -7,6 +7,8 @@ pub enum State {
     NotStarted,
     /// Its vCPUs run.
     Running,
+    /// Its vCPUs and devices stand still.
+    Paused,
     /// It has ended; the process follows.
     Ended,
 }
@@ -18,6 +20,10 @@ pub enum Step {
     Configure,
     /// Start the vCPUs.
     Start,
+    /// Let vCPUs and devices stand still.
+    Pause,
+    /// Let them go on.
+    Resume,
     /// End, for whatever reason.
     End,
 }
@@ -34,7 +40,7 @@ pub enum Refused {
 }
 
 /// A machine's state; changes only as the table says.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Lifecycle {
     state: State,
 }
@@ -56,18 +62,25 @@ impl Lifecycle {
         self.state = match (self.state, step) {
             (State::NotStarted, Step::Configure) => State::NotStarted,
             (State::NotStarted, Step::Start) => State::Running,
+            // To ask for what is so already is no error, as with Firecracker.
+            (State::Running | State::Paused, Step::Pause) => State::Paused,
+            (State::Running | State::Paused, Step::Resume) => State::Running,
             (_, Step::End) => State::Ended,
-            (State::Running | State::Ended, Step::Configure | Step::Start) => {
+            (State::Running | State::Paused | State::Ended, Step::Configure | Step::Start) => {
                 return Err(Refused::AfterStart);
+            }
+            (State::NotStarted | State::Ended, Step::Pause | Step::Resume) => {
+                return Err(Refused::BeforeStart);
             }
         };
         Ok(())
     }
 
-    /// Whether the guest runs, for what makes sense only then.
+    /// Whether the guest has been started and has not ended, for what makes sense only then. A guest that is
+    /// paused counts.
     pub fn running(&self) -> Result<(), Refused> {
         match self.state {
-            State::Running => Ok(()),
+            State::Running | State::Paused => Ok(()),
             State::NotStarted | State::Ended => Err(Refused::BeforeStart),
         }
     }
@@ -78,16 +91,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_configured_started_once_and_ended() {
-        let mut life = Lifecycle::default();
-        life.take(Step::Configure).unwrap();
-        assert_eq!(life.running(), Err(Refused::BeforeStart));
-        life.take(Step::Start).unwrap();
-        life.running().unwrap();
-        assert_eq!(life.take(Step::Start), Err(Refused::AfterStart));
-        assert_eq!(life.take(Step::Configure), Err(Refused::AfterStart));
-        life.take(Step::End).unwrap();
-        assert_eq!(life.state(), State::Ended);
-        assert_eq!(life.take(Step::Start), Err(Refused::AfterStart));
+    fn the_table_is_whole() {
+        use Refused::{AfterStart, BeforeStart};
+        use State::{Ended, NotStarted, Paused, Running};
+        let steps = [Step::Configure, Step::Start, Step::Pause, Step::Resume, Step::End];
+        let table = [
+            (NotStarted, [Ok(NotStarted), Ok(Running), Err(BeforeStart), Err(BeforeStart), Ok(Ended)]),
+            (Running, [Err(AfterStart), Err(AfterStart), Ok(Paused), Ok(Running), Ok(Ended)]),
+            (Paused, [Err(AfterStart), Err(AfterStart), Ok(Paused), Ok(Running), Ok(Ended)]),
+            (Ended, [Err(AfterStart), Err(AfterStart), Err(BeforeStart), Err(BeforeStart), Ok(Ended)]),
+        ];
+        for (state, row) in table {
+            for (step, expected) in steps.into_iter().zip(row) {
+                let mut life = Lifecycle { state };
+                let taken = life.take(step).map(|()| life.state());
+                assert_eq!(taken, expected, "{state:?} {step:?}");
+                // A step that is refused changes nothing.
+                assert_eq!(life.state(), expected.unwrap_or(state));
+            }
+            let life = Lifecycle { state };
+            assert_eq!(life.running().is_ok(), matches!(state, Running | Paused), "{state:?}");
+        }
+        assert_eq!(Lifecycle::default().state(), NotStarted);
     }
 }

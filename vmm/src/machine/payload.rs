@@ -11,9 +11,10 @@ use super::builder::BuildError;
 use super::controller::{ControlError, Controller};
 use super::storage;
 use crate::arch::x86_64::registers::Entry;
-use crate::boot::acpi::{self, VirtioWindow};
+use crate::boot::acpi::{self, Platform, VirtioWindow};
 use crate::boot::appliance::{self, ApplianceError};
 use crate::boot::command_line;
+use crate::boot::smbios::Identity;
 use crate::boot::{self, BootError, LoadedKernel};
 use crate::config::{BootSource, MachineSpec};
 use crate::memory::GuestMemory;
@@ -55,7 +56,10 @@ impl Payload {
         memory: &GuestMemory,
         spec: &MachineSpec,
         windows: &[VirtioWindow],
+        identity: &Identity,
     ) -> Result<Entry, BootError> {
+        boot::write_smbios(memory, identity)?;
+        boot::write_generation(memory)?;
         match self {
             Self::Files { mut kernel, kernel_name, initramfs } => {
                 let kernel = boot::load_kernel(memory, &mut kernel, &kernel_name)?;
@@ -104,7 +108,8 @@ fn finish(
     let asked = spec.boot_source.as_ref().and_then(|source| source.boot_args.as_deref());
     let line = command_line::build(asked.or(appliance_args), storage::root(spec).as_ref())?;
     let config = &spec.machine_config;
-    let rsdp = acpi::write(memory, config.vcpu_count, windows)?;
+    let platform = Platform { vcpus: config.vcpu_count, keyboard: config.i8042, devices: windows };
+    let rsdp = acpi::write(memory, &platform)?;
     boot::write_reset_vector(memory)?;
     let size = config.mem_size_mib << 20;
     boot::hand_over(memory, kernel, size, rsdp, &line, initramfs.as_ref())?;

@@ -24,6 +24,10 @@ pub const GAP: Range<u64> = 3 * GIB..4 * GIB;
 pub const VIRTIO_BASE: u64 = GAP.start;
 /// The size of a virtio device's window, in bytes.
 pub const VIRTIO_WINDOW: u64 = 0x1000;
+/// The interrupt line of the keyboard, a PC's.
+pub const KEYBOARD_LINE: u32 = 1;
+/// The interrupt line of ACPI's events; a PC's second serial port has it, and there is none here.
+pub const EVENTS_LINE: u32 = 3;
 /// Interrupt lines of virtio devices: those of the I/O APIC that no legacy device has.
 pub const VIRTIO_LINES: Range<u32> = 5..24;
 
@@ -47,7 +51,12 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 /// Where conventional memory ends for the guest; the EBDA would follow.
 pub const LOW_END: u64 = 0x9_fc00;
 /// The ACPI tables: a range that is RAM to KVM but not to the guest's kernel.
-pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
+pub const ACPI: Range<u64> = 0xe_0000..0xe_f000;
+/// The machine's generation, a page of its own.
+pub const GENERATION: Range<u64> = 0xe_f000..0xf_0000;
+/// The SMBIOS tables, in the range that kernels without EFI look through for them (SMBIOS 3.7 section 5.2.2).
+/// No memory map names it: what is below 1 MiB and not named is nobody's.
+pub const SMBIOS: Range<u64> = 0xf_0000..0xf_8000;
 /// Where a processor in real mode starts after a reset (`F000:FFF0`).
 pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// Where memory above the legacy areas starts; a kernel goes here or higher.
@@ -71,6 +80,8 @@ pub fn above_ram(size: u64) -> Range<u64> {
 pub enum RangeKind {
     /// Free for the kernel.
     Ram = 1,
+    /// Not for the kernel to use.
+    Reserved = 2,
     /// ACPI tables.
     Acpi = 3,
 }
@@ -81,6 +92,7 @@ pub fn memory_map(size: u64) -> Vec<(Range<u64>, RangeKind)> {
     let mut map = vec![
         (0..LOW_END, RangeKind::Ram),
         (ACPI, RangeKind::Acpi),
+        (GENERATION, RangeKind::Reserved),
         (HIGH..low.end, RangeKind::Ram),
         (high, RangeKind::Ram),
     ];
@@ -97,7 +109,7 @@ mod tests {
         let [low, high] = ram(128 * MIB);
         assert_eq!(low, 0..128 * MIB);
         assert!(high.is_empty());
-        assert_eq!(memory_map(128 * MIB).len(), 3);
+        assert_eq!(memory_map(128 * MIB).len(), 4);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! vCPUs: a thread each, which runs the guest until the machine ends.
 
+mod gate;
 mod run;
 mod thread;
 

@@ -1,8 +1,9 @@
 //! The run loop: enter the guest, answer the exit, carry out what a device asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
+use super::gate::{Gate, Place};
 use crate::bus::{Bus, Effect};
 use crate::kvm::{Exit, Vcpu};
 use crate::metrics::VcpuMetrics;
@@ -27,8 +28,8 @@ pub struct Buses {
     pub ports: Bus,
     /// Devices behind addresses.
     pub memory: Bus,
-    /// Set to make every run loop return.
-    pub stopping: AtomicBool,
+    /// Where vCPUs wait, and hear of the machine's end.
+    pub gate: Arc<Gate>,
     status: AtomicU16,
     metrics: Arc<VcpuMetrics>,
 }
@@ -62,10 +63,18 @@ impl Buses {
 }
 
 /// Runs `vcpu` until the machine ends. `None`: another vCPU or the host ended it.
-pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses) -> Option<Ending> {
-    while !buses.stopping.load(Ordering::SeqCst) {
-        let index = vcpu.index();
+pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses, gate: &Place) -> Option<Ending> {
+    let index = vcpu.index();
+    loop {
         let ending = match vcpu.run() {
+            Ok(Exit::Interrupted) => {
+                // Before the look at the gate: a kick that comes after it finds a vCPU that runs.
+                vcpu.allow_entry();
+                if !gate.pass(|| vcpu.announce_pause()) {
+                    return None;
+                }
+                None
+            }
             Ok(exit) => answer(index, exit, buses),
             Err(error) => Some(Ending::Broken(crate::chain(&error))),
         };
@@ -73,7 +82,6 @@ pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses) -> Option<Ending> {
             return ending;
         }
     }
-    None
 }
 
 fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {

@@ -43,11 +43,12 @@ impl VcpuThread {
         report: impl FnOnce(Ending) + Send + 'static,
     ) -> Result<Self, VcpuError> {
         let (index, kicker) = (vcpu.index(), vcpu.kicker());
+        let place = buses.gate.enter();
         let thread = std::thread::Builder::new()
             .name(format!("vcpu-{index}"))
             .stack_size(STACK)
             .spawn(move || {
-                if let Some(ending) = run::run(&mut vcpu, &buses) {
+                if let Some(ending) = run::run(&mut vcpu, &buses, &place) {
                     report(ending);
                 }
             })
@@ -55,7 +56,7 @@ impl VcpuThread {
         Ok(Self { thread, kicker })
     }
 
-    /// Gets the vCPU out of its guest; its run loop then sees that the machine stops.
+    /// Gets the vCPU out of its guest; its run loop then looks at the machine's gate.
     pub fn kick(&self) {
         self.kicker.request_exit();
         // Fails only for a thread that has ended, which needs no kick.

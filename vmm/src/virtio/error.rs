@@ -57,7 +57,7 @@ pub enum VirtioError {
         #[source]
         source: io::Error,
     },
-    /// The loop cannot be told to stop.
-    #[error("Cannot stop the event loop of the devices")]
-    Stop(#[source] io::Error),
+    /// The loop cannot be told to look up.
+    #[error("Cannot wake the event loop of the devices")]
+    Nudge(#[source] io::Error),
 }

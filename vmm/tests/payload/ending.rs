@@ -80,6 +80,8 @@ fn what_cannot_be_used_is_named() {
     let tap = json!({"network-interfaces": [{"iface_id": "n", "host_dev_name": "no-such-tap"}]});
     let vsock = json!({"vsock": {"guest_cid": 3, "uds_path": "/nonexistent/v.sock"}});
     let initramfs = json!({"boot-source": {"kernel_image_path": "kernel", "initrd_path": "/nonexistent"}});
+    let leaf = json!({"leaf": "0x1234", "subleaf": "0x5", "flags": 0, "modifiers": []});
+    let msr = json!({"addr": "0xbadc0de", "bitmap": "0b1"});
     let cases = [
         (boot("/nonexistent"), 1, "Cannot open kernel image /nonexistent"),
         (boot("/"), 1, "Cannot open kernel image /: it is not a regular file"),
@@ -88,6 +90,9 @@ fn what_cannot_be_used_is_named() {
         (drive, 1, "Drive / is a directory"),
         (tap, 1, "no-such-tap"),
         (vsock, 1, "/nonexistent/v.sock"),
+        (json!({"cpu-config": {"kvm_capabilities": ["9999"]}}), 1, "no capability 9999"),
+        (json!({"cpu-config": {"cpuid_modifiers": [leaf]}}), 1, "CPUID leaf 0x1234, subleaf 0x5"),
+        (json!({"cpu-config": {"msr_modifiers": [msr]}}), 1, "MSR 0xbadc0de"),
         (json!({"colour": "red"}), 152, "unknown field `colour`"),
         (json!({"machine-config": {"vcpu_count": 33, "mem_size_mib": 1}}), 152, "vcpu_count is 33"),
     ];

@@ -11,4 +11,5 @@
 mod code;
 mod ending;
 mod hostile;
+mod pause;
 mod run;

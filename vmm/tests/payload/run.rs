@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +26,13 @@ pub struct Ended {
     pub console: String,
     pub errors: String,
     pub record: Value,
+}
+
+/// `utime` and `stime` of proc_pid_stat(5).
+fn thread_ticks(task: &Path) -> u64 {
+    let stat = fs::read_to_string(task.join("stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1;
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 /// Starts `kernel` with `sections` besides boot source and one vCPU with 16 MiB.
@@ -86,6 +94,30 @@ impl Running {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Asks the API; gives the status and the body.
+    pub fn api(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.path("api.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// The processor time of every thread so far, in clock ticks.
+    pub fn ticks(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks.map(|task| thread_ticks(&task.unwrap().path())).sum()
     }
 
     /// Sends a signal.

@@ -3,3 +3,4 @@
 pub mod cpuid;
 pub mod msr;
 pub mod registers;
+pub mod template;

@@ -1,4 +1,4 @@
-//! The differentiated table: processors, the serial port, virtio devices, S5.
+//! The differentiated table: processors, the serial port, the keyboard, virtio devices, notices, S5.
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
@@ -6,22 +6,29 @@ use acpi_tables::aml::{
 };
 use acpi_tables::sdt::Sdt;
 
-use super::{OEM, OEM_REVISION, OEM_TABLE, SLEEP_TYPE_OFF, VirtioWindow};
-use crate::legacy::serial;
+use super::{OEM, OEM_REVISION, OEM_TABLE, Platform, SLEEP_TYPE_OFF, VirtioWindow, notices};
+use crate::legacy::{i8042, serial};
 use crate::memory::layout;
 
 /// Size of a table's header.
 const HEADER: u32 = 36;
 
 /// Builds the table.
-pub(super) fn build(vcpus: u8, devices: &[VirtioWindow]) -> Sdt {
+pub(super) fn build(platform: &Platform<'_>) -> Sdt {
     let mut body = Vec::new();
     let mut children = Vec::new();
-    for index in 0..vcpus {
+    for index in 0..platform.vcpus {
         processor(index, &mut children);
     }
     serial_port(&mut children);
-    for (index, device) in (0u8..).zip(devices) {
+    if platform.keyboard {
+        keyboard(&mut children);
+    }
+    // Linux numbers its interrupts in this order, whatever the lines are called. Its driver of the keyboard
+    // controller, when it is told not to ask ACPI (`i8042.nopnp`), takes number 1 and shares it: a virtio device
+    // that had that number would cost an exit more each time. The event device does not share.
+    notices::devices(&mut children);
+    for (index, device) in (0u8..).zip(platform.devices) {
         virtio(index, device, &mut children);
     }
     body.extend(Scope::raw(Path::new("_SB_"), children));
@@ -55,6 +62,21 @@ fn serial_port(out: &mut Vec<u8>) {
             &Name::new(Path::new("_HID"), &EISAName::new("PNP0501")),
             &Name::new(Path::new("_UID"), &0u8),
             &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&ports, &line])),
+        ],
+    )
+    .to_aml_bytes(out);
+}
+
+fn keyboard(out: &mut Vec<u8>) {
+    let data = IO::new(i8042::PORT, i8042::PORT, 0, 1);
+    let command = IO::new(i8042::PORT + 4, i8042::PORT + 4, 0, 1);
+    let line = Interrupt::new(true, true, false, false, layout::KEYBOARD_LINE);
+    Device::new(
+        Path::new("PS2K"),
+        vec![
+            &Name::new(Path::new("_HID"), &EISAName::new("PNP0303")),
+            &Name::new(Path::new("_UID"), &0u8),
+            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&data, &command, &line])),
         ],
     )
     .to_aml_bytes(out);

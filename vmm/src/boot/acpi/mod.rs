@@ -3,6 +3,7 @@
 //! RSDP, XSDT, FADT, MADT, DSDT; nothing more than a Linux guest needs.
 
 mod dsdt;
+mod notices;
 mod tables;
 
 use acpi_tables::Aml;
@@ -19,7 +20,14 @@ pub mod ports {
     pub const SLEEP_STATUS: u16 = 0x0bd9;
     /// Reset register (section 4.8.3.6).
     pub const RESET: u16 = 0x0bda;
+    /// The register of events, which `legacy::events` serves.
+    pub const EVENTS: u16 = 0x0bdb;
 }
+
+/// Bit of the register of events: the power button was pressed.
+pub const EVENT_POWER_BUTTON: u8 = 1;
+/// Bit of the register of events: the machine has a new generation.
+pub const EVENT_GENERATION: u8 = 2;
 
 /// `SLP_TYP` of S5, soft off: what a guest writes to the sleep control register.
 pub const SLEEP_TYPE_OFF: u8 = 5;
@@ -35,18 +43,29 @@ pub struct VirtioWindow {
     pub line: u32,
 }
 
+/// What the tables tell of.
+#[derive(Debug, Clone, Copy)]
+pub struct Platform<'a> {
+    /// How many vCPUs there are.
+    pub vcpus: u8,
+    /// Whether there is a keyboard controller.
+    pub keyboard: bool,
+    /// The virtio devices, in their order.
+    pub devices: &'a [VirtioWindow],
+}
+
 const OEM: [u8; 6] = *b"BLKHD ";
 const OEM_TABLE: [u8; 8] = *b"BULKHEAD";
 const OEM_REVISION: u32 = 1;
 
 /// Writes the tables into the guest's memory and tells where the RSDP is.
-pub fn write(memory: &GuestMemory, vcpus: u8, devices: &[VirtioWindow]) -> Result<u64, BootError> {
+pub fn write(memory: &GuestMemory, platform: &Platform<'_>) -> Result<u64, BootError> {
     let mut area = Area::default();
     let rsdp_size = acpi_tables::rsdp::Rsdp::len();
     area.place(&vec![0; rsdp_size]);
-    let dsdt = area.place(&bytes(&dsdt::build(vcpus, devices)));
-    let fadt = area.place(&bytes(&tables::fadt(dsdt)));
-    let madt = area.place(&bytes(&tables::madt(vcpus)));
+    let dsdt = area.place(&bytes(&dsdt::build(platform)));
+    let fadt = area.place(&bytes(&tables::fadt(dsdt, platform.keyboard)));
+    let madt = area.place(&bytes(&tables::madt(platform.vcpus)));
     let xsdt = area.place(&bytes(&tables::xsdt(&[fadt, madt])));
     let rsdp = bytes(&acpi_tables::rsdp::Rsdp::new(OEM, xsdt));
     area.bytes[..rsdp.len()].copy_from_slice(&rsdp);

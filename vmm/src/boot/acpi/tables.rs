@@ -8,12 +8,14 @@ use acpi_tables::xsdt::XSDT;
 use super::{OEM, OEM_REVISION, OEM_TABLE, RESET_VALUE, ports};
 use crate::memory::layout;
 
-/// `IAPC_BOOT_ARCH`: do not look for VGA; no MSI; no CMOS clock (ACPI 6.5 table 5.11). "Legacy devices"
-/// and "8042" are clear, so a kernel does not look for them either.
+/// `IAPC_BOOT_ARCH`: do not look for VGA; no MSI; no CMOS clock (ACPI 6.5 table 5.11). "Legacy devices" is
+/// clear, so a kernel does not look for them either.
 const BOOT_ARCHITECTURE: u16 = 1 << 2 | 1 << 3 | 1 << 5;
+/// `IAPC_BOOT_ARCH`: there is a keyboard controller.
+const HAS_8042: u16 = 1 << 1;
 
 /// Fixed hardware: none but a way to sleep and to reset.
-pub(super) fn fadt(dsdt: u64) -> FADT {
+pub(super) fn fadt(dsdt: u64, keyboard: bool) -> FADT {
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
         .dsdt_64(dsdt)
         .preferred_pm_profile(PmProfile::EnterpriseServer)
@@ -23,7 +25,7 @@ pub(super) fn fadt(dsdt: u64) -> FADT {
         .flag(Flags::ResetRegSup)
         .flag(Flags::Headless)
         .flag(Flags::HwReducedAcpi);
-    fadt.iapc_boot_arch = BOOT_ARCHITECTURE.into();
+    fadt.iapc_boot_arch = (BOOT_ARCHITECTURE | if keyboard { HAS_8042 } else { 0 }).into();
     fadt.reset_reg = port(ports::RESET);
     fadt.reset_value = RESET_VALUE;
     fadt.sleep_control_reg = port(ports::SLEEP_CONTROL);

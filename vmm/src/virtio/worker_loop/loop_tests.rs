@@ -3,7 +3,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::virtio::device::NeedsReset;
+use crate::virtio::device::{NeedsReset, Turn};
 use crate::virtio::driver::{Machine, wait_for};
 
 #[test]
@@ -106,4 +106,85 @@ fn a_worker_may_stop_listening_and_start_again() {
     queues[0].write(1).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert_eq!(heard.load(Ordering::SeqCst), 3);
+}
+
+/// A worker that never has enough.
+struct Restless(Arc<AtomicUsize>);
+
+impl Worker for Restless {
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Turn::More)
+    }
+}
+
+#[test]
+fn a_suspended_loop_holds_workers_and_serves_readers() {
+    let machine = Machine::new();
+    let (mut near, stream) = UnixStream::pair().unwrap();
+    let (heard, turns, read) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), Arc::default());
+    let queues = [(); 2].map(|()| EventFd::new(EFD_NONBLOCK).unwrap());
+    let broken = || Box::new(|| panic!("it is not broken"));
+    let picky = Box::new(Picky { stream, heard: heard.clone() });
+    machine.handle().attach(picky, &queues[..1], broken()).unwrap();
+    let restless =
+        machine.handle().attach(Box::new(Restless(turns.clone())), &queues[1..], broken()).unwrap();
+    queues[1].write(1).unwrap();
+    wait_for("turns", || turns.load(Ordering::SeqCst) > 10);
+
+    machine.handle().suspend();
+    machine.handle().suspend();
+    let before = turns.load(Ordering::SeqCst);
+    queues[0].write(1).unwrap();
+    near.write_all(b"traffic").unwrap();
+    let (mut talker, mut listener) = UnixStream::pair().unwrap();
+    let note: Arc<AtomicUsize> = Arc::clone(&read);
+    let descriptor = listener.as_raw_fd();
+    let ready = move || note.fetch_add(listener.read(&mut [0; 8]).unwrap(), Ordering::SeqCst) < 8;
+    machine.handle().add_reader(descriptor, Box::new(ready)).unwrap();
+    talker.write_all(b"12345678").unwrap();
+    wait_for("the reader", || read.load(Ordering::SeqCst) == 8);
+    assert_eq!((heard.load(Ordering::SeqCst), turns.load(Ordering::SeqCst)), (0, before));
+
+    machine.handle().resume().unwrap();
+    wait_for("what was in the middle", || turns.load(Ordering::SeqCst) > before + 10);
+    wait_for("queue and descriptor", || heard.load(Ordering::SeqCst) >= 2);
+    machine.handle().detach(restless);
+}
+
+/// A worker that is in its turn until it is let go.
+struct Stuck {
+    entered: Arc<AtomicUsize>,
+    release: std::sync::mpsc::Receiver<()>,
+}
+
+impl Worker for Stuck {
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        let _ = self.release.recv();
+        Ok(Turn::Done)
+    }
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_holds_nobody_and_gets_no_further_turn() {
+    let machine = Machine::new();
+    let entered = Arc::<AtomicUsize>::default();
+    let (release, released) = std::sync::mpsc::channel();
+    let queues = [EventFd::new(EFD_NONBLOCK).unwrap()];
+    let worker = Box::new(Stuck { entered: entered.clone(), release: released });
+    machine.handle().attach(worker, &queues, Box::new(|| panic!("it is not broken"))).unwrap();
+    queues[0].write(1).unwrap();
+    wait_for("the turn", || entered.load(Ordering::SeqCst) == 1);
+    // Let go on while it is in the same turn, it never knew.
+    machine.handle().suspend();
+    machine.handle().resume().unwrap();
+    machine.handle().suspend();
+    queues[0].write(1).unwrap();
+    release.send(()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(entered.load(Ordering::SeqCst), 1);
+    machine.handle().resume().unwrap();
+    wait_for("what came meanwhile", || entered.load(Ordering::SeqCst) == 2);
+    drop(release);
 }

@@ -5,6 +5,10 @@
 //! loop itself, and works whether or not the loop runs. Workers never reach back into the transport's lock,
 //! so a vCPU may hold that while it waits here.
 //!
+//! [`WorkerLoopHandle::suspend`] keeps every worker from its turns: a machine that is paused writes to no
+//! guest memory and costs nothing, whatever comes on its descriptors. Readers (signals, the console's input)
+//! go on.
+//!
 //! Locks: `slots` is never held while a slot is locked or a descriptor registered.
 
 mod slot;
@@ -12,20 +16,20 @@ mod slot;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use self::slot::{Slot, Wake};
-use super::device::{Turn, Worker};
+use self::slot::{Slot, Wake, Woken};
+use super::device::Worker;
 use super::error::VirtioError;
 
 /// How many events one system call brings.
 const BATCH: usize = 32;
-/// The slot number that stands for "stop".
-const STOP: u32 = 0;
+/// The slot number of [`Shared::nudge`].
+const NUDGE: u32 = 0;
 
 /// The loop; [`WorkerLoop::run`] it on a thread of its own.
 pub struct WorkerLoop {
@@ -44,7 +48,10 @@ pub struct WorkerId(u32);
 
 struct Shared {
     epoll: Epoll,
-    stop: EventFd,
+    /// Wakes the loop to look at what follows.
+    nudge: EventFd,
+    stopping: AtomicBool,
+    suspended: AtomicBool,
     slots: Mutex<HashMap<u32, Arc<Slot>>>,
     next: AtomicU32,
 }
@@ -53,11 +60,17 @@ impl WorkerLoop {
     /// A loop without workers.
     pub fn new() -> Result<WorkerLoop, VirtioError> {
         let epoll = Epoll::new().map_err(VirtioError::CreateLoop)?;
-        let stop = EventFd::new(EFD_NONBLOCK).map_err(VirtioError::CreateLoop)?;
-        let event = EpollEvent::new(EventSet::IN, Wake::Queue(0).pack(STOP));
-        epoll.ctl(ControlOperation::Add, stop.as_raw_fd(), event).map_err(VirtioError::CreateLoop)?;
-        let shared =
-            Shared { epoll, stop, slots: Mutex::new(HashMap::new()), next: AtomicU32::new(STOP + 1) };
+        let nudge = EventFd::new(EFD_NONBLOCK).map_err(VirtioError::CreateLoop)?;
+        let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, Wake::Queue(0).pack(NUDGE));
+        epoll.ctl(ControlOperation::Add, nudge.as_raw_fd(), event).map_err(VirtioError::CreateLoop)?;
+        let shared = Shared {
+            epoll,
+            nudge,
+            stopping: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
+            slots: Mutex::new(HashMap::new()),
+            next: AtomicU32::new(NUDGE + 1),
+        };
         Ok(WorkerLoop { handle: WorkerLoopHandle { shared: Arc::new(shared) } })
     }
 
@@ -73,24 +86,31 @@ impl WorkerLoop {
         // Queues whose worker stopped to let others go first.
         let mut unfinished: Vec<(u32, Wake)> = Vec::new();
         loop {
-            let timeout = if unfinished.is_empty() { -1 } else { 0 };
+            let idle = unfinished.is_empty() || shared.suspended.load(Ordering::SeqCst);
+            let timeout = if idle { -1 } else { 0 };
             let count = match shared.epoll.wait(timeout, &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 Err(error) => return Err(VirtioError::Wait(error)),
             };
             let mut again = Vec::new();
-            let woken = events.iter().take(count).map(|event| Wake::unpack(event.data()));
-            for (id, wake) in woken.chain(unfinished.drain(..)) {
-                if id == STOP {
-                    return Ok(());
+            let woken = events.iter().take(count).map(|event| (Wake::unpack(event.data()), false));
+            let unfinished_now = unfinished.drain(..).map(|entry| (entry, true));
+            for ((id, wake), in_the_middle) in woken.chain(unfinished_now) {
+                if id == NUDGE {
+                    if shared.stopping.load(Ordering::SeqCst) {
+                        return Ok(());
+                    }
+                    continue;
                 }
                 let slot = shared.slots().get(&id).cloned();
                 let Some(slot) = slot else { continue };
                 match slot.wake(&shared.epoll, wake) {
-                    Some(Turn::More) if !again.contains(&(id, wake)) => again.push((id, wake)),
-                    Some(_) => {}
-                    None => drop(shared.slots().remove(&id)),
+                    Woken::More if !again.contains(&(id, wake)) => again.push((id, wake)),
+                    // What is new wakes the worker again when it is let go on; the middle of something does not.
+                    Woken::Held if in_the_middle => again.push((id, wake)),
+                    Woken::Done | Woken::More | Woken::Held => {}
+                    Woken::Over => drop(shared.slots().remove(&id)),
                 }
             }
             unfinished = again;
@@ -145,9 +165,30 @@ impl WorkerLoopHandle {
         })
     }
 
+    /// Keeps every worker from its turns until [`WorkerLoopHandle::resume`]. When this returns, no worker is in
+    /// one, but for one that waits for a host that does not answer: its present turn is its last. Workers that are attached meanwhile are not held; with no vCPU running there are none.
+    pub fn suspend(&self) {
+        self.shared.suspended.store(true, Ordering::SeqCst);
+        self.each(|slot| slot.suspend(&self.shared.epoll));
+    }
+
+    /// Lets workers have their turns again. What happened meanwhile wakes them.
+    pub fn resume(&self) -> Result<(), VirtioError> {
+        self.each(|slot| slot.resume(&self.shared.epoll));
+        self.shared.suspended.store(false, Ordering::SeqCst);
+        // For those that were in the middle of something.
+        self.shared.nudge.write(1).map_err(VirtioError::Nudge)
+    }
+
+    fn each(&self, act: impl Fn(&Slot)) {
+        let slots: Vec<_> = self.shared.slots().values().cloned().collect();
+        slots.iter().for_each(|slot| act(slot));
+    }
+
     /// Makes [`WorkerLoop::run`] return.
     pub fn stop(&self) -> Result<(), VirtioError> {
-        self.shared.stop.write(1).map_err(VirtioError::Stop)
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.nudge.write(1).map_err(VirtioError::Nudge)
     }
 }
 
@@ -157,11 +198,11 @@ impl Shared {
     }
 
     fn new_id(&self) -> u32 {
-        // A guest that resets a device a thousand times a second wraps this after seven weeks; skip what
-        // stands for "stop" then.
+        // A guest that resets a device a thousand times a second wraps this after seven weeks; skip the
+        // nudge's number then.
         loop {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            if id != STOP && !self.slots().contains_key(&id) {
+            if id != NUDGE && !self.slots().contains_key(&id) {
                 return id;
             }
         }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
@@ -18,7 +20,24 @@ pub enum Wake {
     Descriptor(u16),
 }
 
+/// What became of a wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// There is nothing left to do.
+    Done,
+    /// The worker stopped so that others get their turn.
+    More,
+    /// The worker is suspended.
+    Held,
+    /// The worker asked for a reset, or the reader had enough: it is gone.
+    Over,
+}
+
 const DESCRIPTOR: u64 = 1 << 16;
+/// How long a turn may go on before whoever suspends the worker does not wait for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Nobody reads a queue's event.
+const QUEUE_EVENTS: EventSet = EventSet::IN.union(EventSet::EDGE_TRIGGERED);
 
 impl Wake {
     /// As an event's 64 bits of data: slot number, kind, index.
@@ -42,6 +61,10 @@ impl Wake {
 /// A place in the loop.
 pub struct Slot {
     id: u32,
+    /// Only workers are ever suspended; readers go on.
+    is_worker: bool,
+    /// The worker gets no turn.
+    suspended: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -51,6 +74,8 @@ struct State {
     fixed: Vec<RawFd>,
     /// Descriptors that the worker listens to at the moment.
     listening: Vec<(RawFd, u16)>,
+    /// None of its descriptors is registered, since it is suspended.
+    silent: bool,
 }
 
 enum Body {
@@ -62,16 +87,17 @@ enum Body {
 impl Slot {
     /// A slot with a device's worker; `on_broken` hears when that asks for a reset.
     pub fn with_worker(id: u32, worker: Box<dyn Worker>, on_broken: Box<dyn Fn() + Send>) -> Arc<Slot> {
-        Slot::with_body(id, Body::Worker { worker, on_broken })
+        Slot::with_body(id, true, Body::Worker { worker, on_broken })
     }
 
     /// A slot with a callback, and the descriptor that is kept open for it.
     pub fn with_reader(id: u32, ready: Box<dyn FnMut() -> bool + Send>, own: OwnedFd) -> Arc<Slot> {
-        Slot::with_body(id, Body::Reader { ready, _descriptor: own })
+        Slot::with_body(id, false, Body::Reader { ready, _descriptor: own })
     }
 
-    fn with_body(id: u32, body: Body) -> Arc<Slot> {
-        Arc::new(Slot { id, state: Mutex::new(State { body, fixed: Vec::new(), listening: Vec::new() }) })
+    fn with_body(id: u32, is_worker: bool, body: Body) -> Arc<Slot> {
+        let state = State { body, fixed: Vec::new(), listening: Vec::new(), silent: false };
+        Arc::new(Slot { id, is_worker, suspended: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
     /// Registers the queues' events, edge-triggered: nobody needs to read them, which saves a system call
@@ -84,7 +110,7 @@ impl Slot {
         let mut state = self.state();
         for (index, queue) in (0..).zip(queues) {
             let wake = Wake::Queue(index).pack(self.id);
-            add(epoll, queue, EventSet::IN | EventSet::EDGE_TRIGGERED, wake)
+            add(epoll, queue, QUEUE_EVENTS, wake)
                 .map_err(|source| VirtioError::Listen { descriptor: queue, source })?;
             state.fixed.push(queue);
         }
@@ -100,22 +126,71 @@ impl Slot {
         Ok(())
     }
 
-    /// Lets the worker or reader have its turn. None when it is over: it asked for a reset, or had enough.
-    pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Option<Turn> {
+    /// Lets the worker or reader have its turn.
+    pub fn wake(&self, epoll: &Epoll, wake: Wake) -> Woken {
         let mut state = self.state();
+        if self.suspended.load(Ordering::SeqCst) {
+            state.silence(epoll);
+            return Woken::Held;
+        }
         let turn = match &mut state.body {
             Body::Worker { worker, .. } => match wake {
                 Wake::Queue(index) => worker.queue_notified(index).ok(),
                 Wake::Descriptor(token) => worker.descriptor_ready(token).ok(),
             },
-            Body::Reader { ready, .. } => return ready().then_some(Turn::Done).or_else(|| state.end(epoll)),
+            Body::Reader { ready, .. } => {
+                return if ready() { Woken::Done } else { state.end(epoll) };
+            }
             Body::Gone => None,
         };
-        if turn.is_some() {
-            state.refresh(self.id, epoll);
-            turn
-        } else {
-            state.end(epoll)
+        let Some(turn) = turn else { return state.end(epoll) };
+        state.refresh(self.id, epoll);
+        match turn {
+            Turn::Done => Woken::Done,
+            Turn::More => Woken::More,
+        }
+    }
+
+    /// Lets a worker have no turn after the one that it may be in, and waits for the end of that: but not for
+    /// one that does not end soon, such as a request to a disk that does not answer.
+    pub fn suspend(&self, epoll: &Epoll) {
+        if !self.is_worker {
+            return;
+        }
+        self.suspended.store(true, Ordering::SeqCst);
+        if let Some(mut state) = self.state_within(PATIENCE) {
+            state.silence(epoll);
+        }
+    }
+
+    /// Lets the worker have its turns again. Whatever is ready then wakes it: also a queue whose notification
+    /// it has seen before, since nobody reads those, which is harmless.
+    pub fn resume(&self, epoll: &Epoll) {
+        if !self.suspended.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        // One that is in the same turn still has never been silenced.
+        let Some(mut state) = self.state_within(PATIENCE) else { return };
+        if !std::mem::take(&mut state.silent) {
+            return;
+        }
+        for (index, queue) in (0..).zip(&state.fixed) {
+            // It was registered before, so that it can be.
+            let _ = add(epoll, *queue, QUEUE_EVENTS, Wake::Queue(index).pack(self.id));
+        }
+        state.refresh(self.id, epoll);
+    }
+
+    /// The state, unless a turn goes on for longer.
+    fn state_within(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        let end = Instant::now() + patience;
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(state)) => return Some(state.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
     }
 
@@ -132,6 +207,15 @@ impl Slot {
 }
 
 impl State {
+    /// Stops listening until [`Slot::resume`].
+    fn silence(&mut self, epoll: &Epoll) {
+        if std::mem::replace(&mut self.silent, true) {
+            return;
+        }
+        self.fixed.iter().for_each(|descriptor| remove(epoll, *descriptor));
+        self.listening.drain(..).for_each(|(descriptor, _)| remove(epoll, descriptor));
+    }
+
     /// Makes what is listened to equal to what the worker wants.
     fn refresh(&mut self, id: u32, epoll: &Epoll) {
         let Body::Worker { worker, .. } = &self.body else { return };
@@ -150,12 +234,12 @@ impl State {
     }
 
     /// Drops the worker or reader and tells who needs to know.
-    fn end(&mut self, epoll: &Epoll) -> Option<Turn> {
+    fn end(&mut self, epoll: &Epoll) -> Woken {
         if let Body::Worker { worker, on_broken } = self.clear(epoll) {
             drop(worker);
             on_broken();
         }
-        None
+        Woken::Over
     }
 
     /// Stops listening; what was in the slot is the caller's.
