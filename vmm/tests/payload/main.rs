@@ -12,3 +12,4 @@ mod code;
 mod ending;
 mod hostile;
 mod run;
+mod storage;
