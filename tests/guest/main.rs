@@ -11,3 +11,4 @@ mod machine;
 mod network;
 mod pause;
 mod starts;
+mod storage;

@@ -10,6 +10,7 @@
 
 mod daemon;
 mod footprint;
+pub mod scripted;
 mod timed;
 pub mod vmm;
 
