@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// Makes the tools' root, which is the first drive, usable at `/mnt`.
 const TOOLS: &str = "mount -t erofs -o ro /dev/vda /mnt; mount --bind /dev /mnt/dev
 mount --bind /proc /mnt/proc; mount --bind /sys /mnt/sys; mount -t tmpfs tmp /mnt/tmp
-in() { chroot /mnt \"$@\"; }
+tool() { chroot /mnt \"$@\"; }
 ";
 
 fn tools() -> Value {
@@ -55,12 +55,11 @@ fn what_fio_writes_to_drives_and_memory_it_reads_again() {
     let script = format!(
         "{TOOLS}
 for disk in vdb vdc pmem0; do
-  in fio --name=$disk --filename=/dev/$disk --size=20m --rw=randwrite --bsrange=512-64k --ba=512 \\
+  tool /usr/bin/fio --name=$disk --filename=/dev/$disk --size=20m --rw=randwrite --bsrange=512-64k --ba=512 \\
     --verify=crc32c --verify_fatal=1 --verify_state_save=0 --direct=1 --ioengine=libaio --iodepth=32 \\
     --fdatasync=50 --end_fsync=1 --aux-path=/tmp --output-format=terse > /mnt/tmp/out 2>&1
   echo \"$disk: $?\"; tail -n 3 /mnt/tmp/out
-done
-cat /proc/interrupts | grep virtio"
+done"
     );
     let console = Scripted::start(&["erofs", "virtio_pmem", "nd_pmem"], &script, &devices).wait(LIMIT);
     for disk in ["vdb", "vdc", "pmem0"] {
@@ -121,10 +120,10 @@ fn room_that_the_guest_gives_back_is_the_hosts() {
     let script = format!(
         "{TOOLS}
 for disk in vdb vdc vdd; do
-  in blkdiscard --offset 4M --length 8M /dev/$disk; echo \"$disk discard $?\"
-  in fallocate --punch-hole --offset 16M --length 4M /dev/$disk; echo \"$disk punch $?\"
-  in fallocate --zero-range --keep-size --offset 20M --length 1M /dev/$disk; echo \"$disk zero $?\"
-  in blkdiscard /dev/vda && echo 'read-only discarded'
+  tool /usr/sbin/blkdiscard --offset 4M --length 8M /dev/$disk; echo \"$disk discard $?\"
+  tool /usr/bin/fallocate --punch-hole --offset 16M --length 4M /dev/$disk; echo \"$disk punch $?\"
+  tool /usr/bin/fallocate --zero-range --keep-size --offset 20M --length 1M /dev/$disk; echo \"$disk zero $?\"
+  tool /usr/sbin/blkdiscard /dev/vda && echo 'read-only discarded'
 done"
     );
     let console = Scripted::start(&["erofs"], &script, &devices).wait(LIMIT);
@@ -192,7 +191,7 @@ fn rates_are_held_within_five_percent_of_the_guests_time() {
         "{TOOLS}
 measure() {{
   read from rest < /proc/uptime
-  in dd if=/dev/$1 of=/dev/null bs=$2 count=$3 iflag=direct 2>/dev/null
+  tool /usr/bin/dd if=/dev/$1 of=/dev/null bs=$2 count=$3 iflag=direct 2>/dev/null
   read to rest < /proc/uptime
   echo \"$1 took $from $to end\"
 }}
@@ -234,4 +233,21 @@ mount /dev/pmem0 /mnt && echo file: $(cat /mnt/file); echo more > /mnt/more; umo
     assert!(console.contains("root=/dev/pmem0 rw") && console.contains("file: kept"), "{console}");
     let show = run(Command::new("debugfs").args(["-R", "cat more"]).arg(&disk), LIMIT).ok();
     assert_eq!(show.stdout, "more\n");
+}
+
+#[test]
+fn a_host_without_io_uring_is_told_in_one_sentence() {
+    let folder = folder();
+    let mut config = bulkhead_tests::vmm::config();
+    config["drives"] = json!([{"drive_id": "d", "is_root_device": false, "io_engine": "Async",
+                               "path_on_host": file(folder.path(), "drive", MIB)}]);
+    let path = folder.path().join("config.json");
+    fs::write(&path, config.to_string()).expect("a configuration");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM"]);
+    command.arg(asset("bulkhead-vmm")).args(["--no-api", "--config-file"]).arg(&path);
+    let ended = run(&mut command, LIMIT);
+    assert_eq!(ended.status, 1, "{}{}", ended.stdout, ended.stderr);
+    let expected = "This host has no io_uring for drive d; its io_engine can be Sync";
+    assert!(ended.stderr.contains(expected) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
 }

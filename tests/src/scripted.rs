@@ -168,7 +168,7 @@ fn initramfs(folder: &Path, modules: &[&str], script: &str) -> PathBuf {
         inserts.push_str(&format!("insmod /modules/{name}\n"));
     }
     let init = format!(
-        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n\
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin:/usr/bin:/usr/sbin\n\
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev\n\
          {inserts}{script}\npoweroff -f\n"
     );
