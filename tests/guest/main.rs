@@ -18,5 +18,6 @@ mod platform;
 mod power;
 mod sources;
 mod starts;
+mod storage;
 mod users;
 mod vsock;

@@ -137,12 +137,6 @@ impl MachineConfig {
                 ));
             }
         }
-        if self.huge_pages == HugePages::Transparent && !self.mem_size_mib.is_multiple_of(2) {
-            return refused(format!(
-                "mem_size_mib is {}; with huge_pages it must be even",
-                self.mem_size_mib
-            ));
-        }
         if !(1..=MAX_VCPUS).contains(&self.vcpu_count) {
             return refused(format!("vcpu_count is {}, not 1 to {MAX_VCPUS}", self.vcpu_count));
         }

@@ -13,3 +13,4 @@ mod ending;
 mod hostile;
 mod pause;
 mod run;
+mod storage;
