@@ -11,8 +11,10 @@
 pub mod bare;
 mod daemon;
 mod footprint;
+pub mod programs;
 pub mod root;
 pub mod scripted;
+pub mod tap;
 mod timed;
 pub mod vmm;
 

@@ -18,6 +18,7 @@ use super::vsock::VsockDevice;
 use crate::config::RateLimiter;
 use crate::drive::RawDrive;
 use crate::memory::FileMapping;
+use crate::mmds::Mmds;
 use crate::net::Tap;
 
 /// How long each device is tormented.
@@ -153,7 +154,9 @@ fn net() {
                 }
             }
         });
-        survives(NetDevice::plain(Tap::from_socket(ours), [2; 6]), seed);
+        let config = serde_json::from_value(serde_json::json!({"network_interfaces": ["eth0"]})).unwrap();
+        let mmds = Mmds::new(1000, Arc::default());
+        survives(NetDevice::plain(Tap::from_socket(ours), [2; 6]).with_metadata(mmds, config), seed);
         echo.join().unwrap();
     }
 }
