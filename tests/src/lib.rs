@@ -12,7 +12,6 @@ pub mod bare;
 mod daemon;
 mod footprint;
 pub mod root;
-pub mod scripted;
 mod timed;
 pub mod vmm;
 
