@@ -13,7 +13,6 @@ mod daemon;
 mod footprint;
 pub mod programs;
 pub mod root;
-pub mod scripted;
 pub mod tap;
 mod timed;
 pub mod vmm;

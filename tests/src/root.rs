@@ -29,6 +29,31 @@ pub fn with_modules(folder: &Path, script: &str) -> PathBuf {
     whole
 }
 
+/// An initramfs with busybox and the lab's own `modules` (its kernel is the guests'), inserted with what they
+/// need; `script` is the first process, and switches the guest off at its end.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn with_lab_modules(folder: &Path, modules: &[&str], script: &str) -> PathBuf {
+    let place = folder.join("root/modules");
+    fs::create_dir_all(&place).expect("a folder");
+    let mut inserts = String::new();
+    for module in modules {
+        let mut modprobe = Command::new("modprobe");
+        let shown = run(modprobe.args(["--show-depends", "--ignore-install", module]), LIMIT).ok();
+        for file in shown.stdout.lines().filter_map(|line| line.strip_prefix("insmod ")) {
+            let file = Path::new(file.trim());
+            let name = file.file_name().expect("a name");
+            if !place.join(name).exists() {
+                fs::copy(file, place.join(name)).expect("a module");
+                inserts.push_str(&format!("insmod /modules/{}\n", name.to_string_lossy()));
+            }
+        }
+    }
+    bare::initramfs(folder, &format!("mkdir -p /mnt\n{inserts}{script}\npoweroff -f"))
+}
+
 /// Puts the lab's own Python into `root` beneath `folder`, with those of its modules that `imports` names (as
 /// in an `import` statement), and `program` as `/program.py`.
 ///
