@@ -1,4 +1,5 @@
-//! Debian's kernels, old and new, uncompressed and as their packages have them, with 1 to 32 processors.
+//! Debian's kernels, old and new, uncompressed and as their packages have them, with 1 to 32 processors. They are
+//! carried into a lab of their own (`tools/test`): with 32 emulated processors a start takes half a minute.
 
 use std::time::Instant;
 
@@ -43,4 +44,17 @@ fn linux_6_12_boots_from_an_elf_file() {
 #[test]
 fn linux_6_12_boots_from_a_bzimage() {
     boots("bzImage-6.12", "6.12.");
+}
+
+#[test]
+fn linux_6_12_knows_its_generation() {
+    let script =
+        "ls /sys/bus/*/drivers/vmgenid /sys/bus/acpi/devices | tr '\\n' ' '; dmesg | grep -i vmgenid";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let initramfs = initramfs(folder.path(), &format!("{script}\npoweroff -f"));
+    let (_, console) = Bare::start(&boot(&asset("vmlinux-6.12"), &initramfs, QUIET, json!({}))).wait();
+    assert!(console.contains("VMGENCTR:00"), "{console}");
+    let driver = console.split("drivers/vmgenid:").nth(1).unwrap_or_default();
+    assert!(driver.split_whitespace().take(5).any(|word| word.starts_with("VMGENCTR:")), "{console}");
+    assert!(!console.contains("probe"), "{console}");
 }

@@ -87,7 +87,7 @@ pub struct MachineSpec {
     #[serde(default)]
     pub machine_config: MachineConfig,
     /// What processors show to the guest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "cpu::template_or_path")]
     pub cpu_config: Option<CpuConfig>,
     /// Network devices.
     #[serde(default)]

@@ -14,6 +14,10 @@ const HYPERVISOR: u32 = 1 << 31;
 const MULTITHREADED: u32 = 1 << 28;
 /// Leaf 0x8000_0001 ECX: virtual machine extensions of AMD.
 const SVM: u32 = 1 << 2;
+/// Leaf 0x8000_0001 ECX: leaves 0x8000_001d and 0x8000_001e are there (`TopologyExtensions`).
+const TOPOLOGY_EXTENSIONS: u32 = 1 << 22;
+/// Leaf 0, EBX, EDX and ECX: "AuthenticAMD".
+const AMD: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
 /// Leaf 0x8000_0001 ECX: `CmpLegacy`, cores rather than threads.
 const CORES_NOT_THREADS: u32 = 1 << 1;
 
@@ -41,6 +45,8 @@ impl Topology {
 pub struct CpuidTable {
     entries: Vec<kvm_cpuid_entry2>,
     topology: Topology,
+    /// Topology is told in AMD's own leaf, too.
+    in_amds_way: bool,
 }
 
 impl CpuidTable {
@@ -59,7 +65,8 @@ impl CpuidTable {
         if let Some(lowest) = entries.iter_mut().find(|entry| entry.function == 0) {
             lowest.eax = lowest.eax.clamp(0xb, 0x1e);
         }
-        Self { entries, topology }
+        let in_amds_way = tell_in_amds_way(&mut entries, topology);
+        Self { entries, topology, in_amds_way }
     }
 
     /// The table of vCPU `index`.
@@ -73,7 +80,7 @@ impl CpuidTable {
         }
         entries.extend(self.extended_topology(id));
         let threads = self.topology.threads_per_core();
-        if entries.iter().any(|entry| entry.function == 0x8000_001d) {
+        if self.in_amds_way {
             let core = id / threads;
             entries.push(kvm_cpuid_entry2 {
                 function: 0x8000_001e,
@@ -105,6 +112,26 @@ impl CpuidTable {
             level(2, 0, 0, 0),
         ]
     }
+}
+
+/// Whether leaf 0x8000_001e tells the topology. AMD's processors tell of threads there alone: one that is asked for
+/// them gets the leaf even where the host has none.
+fn tell_in_amds_way(entries: &mut [kvm_cpuid_entry2], topology: Topology) -> bool {
+    if entries.iter().any(|entry| entry.function == 0x8000_001d) {
+        return true;
+    }
+    let amd = entries.iter().any(|entry| entry.function == 0 && [entry.ebx, entry.edx, entry.ecx] == AMD);
+    let wanted = amd && topology.threads_per_core() > 1;
+    if wanted {
+        for entry in entries {
+            match entry.function {
+                0x8000_0000 => entry.eax = entry.eax.max(0x8000_001e),
+                0x8000_0001 => entry.ecx |= TOPOLOGY_EXTENSIONS,
+                _ => {}
+            }
+        }
+    }
+    wanted
 }
 
 /// Cuts and completes one leaf, alike for every vCPU.

@@ -76,3 +76,23 @@ fn the_deadline_timer_follows_kvm() {
     assert_eq!(leaf(&without.for_vcpu(0).unwrap(), 1, 0).unwrap().ecx & TSC_DEADLINE, 0);
     assert_ne!(leaf(&table(1, false).for_vcpu(0).unwrap(), 1, 0).unwrap().ecx & TSC_DEADLINE, 0);
 }
+
+#[test]
+fn threads_are_told_in_amds_way_where_they_are_asked_for() {
+    let [ebx, edx, ecx] = AMD;
+    let leaves = [
+        kvm_cpuid_entry2 { eax: 0x10, ebx, edx, ecx, ..entry(0, 0) },
+        kvm_cpuid_entry2 { eax: 0x8000_000a, ..entry(0x8000_0000, 0) },
+        entry(0x8000_0001, 0),
+    ];
+    let supported = CpuId::from_entries(&leaves).unwrap();
+    for smt in [true, false] {
+        let cpuid = CpuidTable::new(&supported, Topology { vcpus: 4, smt }, true).for_vcpu(3).unwrap();
+        let told = leaf(&cpuid, 0x8000_001e, 0).map(|leaf| (leaf.eax, leaf.ebx));
+        // The second thread of the second core.
+        assert_eq!(told, smt.then_some((3, 1 << 8 | 1)));
+        let features = leaf(&cpuid, 0x8000_0001, 0).unwrap().ecx;
+        assert_eq!(features & TOPOLOGY_EXTENSIONS != 0, smt);
+        assert_eq!(leaf(&cpuid, 0x8000_0000, 0).unwrap().eax >= 0x8000_001e, smt);
+    }
+}

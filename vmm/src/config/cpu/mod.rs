@@ -1,10 +1,12 @@
 //! `cpu-config`: Firecracker's custom CPU templates, which change what processors show to the guest.
 
 mod bitmap;
+mod source;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::bitmap::Bitmap;
+pub use self::source::template_or_path;
 use super::{ConfigError, NotYet};
 
 /// The most modifiers of one kind; a processor has fewer leaves and registers.
