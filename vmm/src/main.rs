@@ -4,17 +4,20 @@ mod arch;
 mod arguments;
 mod boot;
 mod bus;
+mod clock;
 mod config;
 mod drive;
 mod exit_record;
 mod http;
 mod kvm;
 mod legacy;
+mod logger;
 mod machine;
 mod memory;
 mod metrics;
 mod mmds;
 mod net;
+mod outlet;
 mod process;
 mod random;
 mod signals;
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("{}", chain(&error));
-            ExitCode::from(process::BAD_ARGUMENTS)
+            ExitCode::from(process::refusal(&error))
         }
     }
 }

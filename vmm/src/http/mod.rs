@@ -21,6 +21,7 @@ mod metrics;
 mod mmds;
 mod network_interfaces;
 mod pmem;
+mod serial;
 mod smbios;
 mod version;
 mod vm;
