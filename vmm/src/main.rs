@@ -29,6 +29,10 @@ use std::process::ExitCode;
 use self::arguments::Command;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "openapi")]
+    if std::env::args().nth(1).as_deref() == Some("--openapi") {
+        return describe();
+    }
     match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(arguments)) => process::run(&arguments),
         Ok(Command::Help) => {
@@ -42,6 +46,21 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{}", chain(&error));
             ExitCode::from(process::refusal(&error))
+        }
+    }
+}
+
+/// Prints what the API is, for `cargo xtask openapi`.
+#[cfg(feature = "openapi")]
+fn describe() -> ExitCode {
+    match http::openapi::document() {
+        Ok(document) => {
+            println!("{document}");
+            ExitCode::SUCCESS
+        }
+        Err(missing) => {
+            eprintln!("{missing}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -13,6 +13,7 @@ const MIN_MEMORY: u64 = 2;
 
 /// Firecracker's words for pages behind guest memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum HugePages {
     /// The VMM's choice; here, transparent ones.
     #[default]
@@ -27,8 +28,11 @@ pub enum HugePages {
 /// Processors and memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = MachineConfiguration))]
 pub struct MachineConfig {
     /// 1 to 32.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 32))]
     pub vcpu_count: u8,
     /// Memory in MiB.
     pub mem_size_mib: u64,

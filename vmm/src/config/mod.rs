@@ -81,6 +81,8 @@ impl ConfigError {
 /// A whole machine as it was asked for; Firecracker's `FullVmConfiguration`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = FullVmConfiguration))]
 pub struct MachineSpec {
     /// What boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]

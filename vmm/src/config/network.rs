@@ -12,6 +12,7 @@ const MIN_MTU: u16 = 68;
 /// A network device behind a tap of the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkInterface {
     /// Its name.
     pub iface_id: String,
@@ -19,6 +20,7 @@ pub struct NetworkInterface {
     pub host_dev_name: String,
     /// `AA:BB:CC:DD:EE:FF`; made from the id when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub guest_mac: Option<MacAddress>,
     /// The longest packet, in bytes, that the guest's driver is told to send; its own choice when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

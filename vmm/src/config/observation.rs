@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 /// Firecracker's logger. What is not named stays as it is, but for the level.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Logger {
     /// A file or a named pipe; standard output when there has never been one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub log_path: Option<PathBuf>,
     /// Which messages are written; `Info` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +33,7 @@ pub struct Logger {
 /// The least important messages that are written. Read in any case, and `Warn` like `Warning`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Level {
     /// What failed.
     Error,
@@ -89,9 +92,11 @@ impl From<Level> for LevelFilter {
 /// Firecracker's metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Metrics {
     /// A file or a named pipe that gets a line of JSON when the machine starts, each minute, when asked to
     /// flush and when the machine ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub metrics_path: PathBuf,
     /// Begin each line with the machine's id.
     #[serde(default)]

@@ -8,6 +8,15 @@ use serde::Serialize;
 
 use crate::machine::ControlError;
 
+/// The body of a fault.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Error))]
+pub(super) struct Fault {
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    fault_message: String,
+}
+
 /// What an endpoint answers.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -64,7 +73,9 @@ impl Answer {
         let body = match self {
             Self::Done => String::new(),
             Self::Json(text) => text,
-            Self::Fault(_, message) => serde_json::json!({"fault_message": message}).to_string(),
+            Self::Fault(_, fault_message) => {
+                serde_json::to_string(&Fault { fault_message }).unwrap_or_default()
+            }
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;

@@ -7,9 +7,11 @@ use super::endpoint::Call;
 use crate::machine::State;
 
 #[derive(Serialize)]
-struct InstanceInfo<'a> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct InstanceInfo<'a> {
     app_name: &'static str,
     id: &'a str,
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::InstanceState))]
     state: &'static str,
     vmm_version: &'static str,
 }

@@ -5,6 +5,8 @@
 
 mod answer;
 mod endpoint;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod route;
 mod server;
 

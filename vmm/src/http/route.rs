@@ -14,7 +14,7 @@ use super::{
 use crate::machine::Controller;
 
 /// Method, path, endpoint. A `*` stands for one component, the call's id.
-const ROUTES: &[(Method, &str, Endpoint)] = &[
+pub(super) const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/", instance::get),
     (Method::GET, "/version", version::get),
     (Method::PATCH, "/vm", vm::patch),

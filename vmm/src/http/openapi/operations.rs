@@ -1,0 +1,104 @@
+//! The operations of the API, one a row: method, path, Firecracker's name for it, what it is for, its types.
+
+use super::super::actions::Action;
+use super::super::instance::InstanceInfo;
+use super::super::version::FirecrackerVersion;
+use super::{Schema, of, part_of};
+use crate::config::{
+    BootSource, Drive, Entropy, Logger, MachineConfig, MachineSpec, Metrics, NetworkInterface, Serial, Vsock,
+};
+
+/// One operation.
+pub struct Operation {
+    pub method: &'static str,
+    pub path: &'static str,
+    /// Firecracker's `operationId`, after which generated clients name their functions.
+    pub id: &'static str,
+    pub summary: &'static str,
+    /// The request's body, and whether there must be one.
+    pub body: Option<(Schema, bool)>,
+    /// The body of an answer with status 200; without one the status is 204.
+    pub answer: Option<Schema>,
+    /// The statuses of refusals that are expected; any other comes under `default`.
+    pub faults: &'static [&'static str],
+}
+
+/// Every operation.
+pub const OPERATIONS: &[Operation] = &[
+    get("/", "describeInstance", "Tells what runs here, and in which state.", of::<InstanceInfo>),
+    get("/version", "getFirecrackerVersion", "Tells which API is spoken.", of::<FirecrackerVersion>),
+    get("/vm/config", "getExportVmConfig", "Gives the whole configuration.", of::<MachineSpec>),
+    get("/machine-config", "getMachineConfiguration", "Gives processors and memory.", of::<MachineConfig>),
+    bodiless_allowed(put(
+        "/machine-config",
+        "putMachineConfiguration",
+        "Sets processors and memory, before the start; what is not named gets its default.",
+        of::<MachineConfig>,
+    )),
+    bodiless_allowed(patch(
+        "/machine-config",
+        "patchMachineConfiguration",
+        "Changes the named ones of processors and memory, before the start.",
+        part_of::<MachineConfig>,
+    )),
+    put("/boot-source", "putGuestBootSource", "Sets what boots, before the start.", of::<BootSource>),
+    put(
+        "/drives/{drive_id}",
+        "putGuestDriveByID",
+        "Adds a drive or sets it anew, before the start.",
+        of::<Drive>,
+    ),
+    put(
+        "/network-interfaces/{iface_id}",
+        "putGuestNetworkInterfaceByID",
+        "Adds a network interface or sets it anew, before the start.",
+        of::<NetworkInterface>,
+    ),
+    put("/vsock", "putGuestVsock", "Sets the socket device, before the start.", of::<Vsock>),
+    unexpected(put(
+        "/entropy",
+        "putEntropyDevice",
+        "Sets the entropy device, before the start.",
+        of::<Entropy>,
+    )),
+    put("/logger", "putLogger", "Says which messages are written where, before the start.", of::<Logger>),
+    put(
+        "/metrics",
+        "putMetrics",
+        "Says where figures are written, once and before the start.",
+        of::<Metrics>,
+    ),
+    unexpected(put(
+        "/serial",
+        "putSerialDevice",
+        "Says where the guest's console goes, before the start.",
+        of::<Serial>,
+    )),
+    put("/actions", "createSyncAction", "Does something to the machine now.", of::<Action>),
+];
+
+const fn get(path: &'static str, id: &'static str, summary: &'static str, answer: Schema) -> Operation {
+    Operation { method: "GET", path, id, summary, body: None, answer: Some(answer), faults: &[] }
+}
+
+const fn put(path: &'static str, id: &'static str, summary: &'static str, body: Schema) -> Operation {
+    Operation { method: "PUT", path, id, summary, body: Some((body, true)), answer: None, faults: &["400"] }
+}
+
+const fn patch(path: &'static str, id: &'static str, summary: &'static str, body: Schema) -> Operation {
+    Operation { method: "PATCH", ..put(path, id, summary, body) }
+}
+
+/// One whose description in Firecracker does not say that its body must be there.
+const fn bodiless_allowed(operation: Operation) -> Operation {
+    let body = match operation.body {
+        Some((schema, _)) => Some((schema, false)),
+        None => None,
+    };
+    Operation { body, ..operation }
+}
+
+/// One whose refusals Firecracker describes only as `default`.
+const fn unexpected(operation: Operation) -> Operation {
+    Operation { faults: &[], ..operation }
+}
