@@ -101,11 +101,14 @@ impl Drive {
 /// stays.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PartialDrive))]
 pub struct DriveChange {
     /// Which drive.
     pub drive_id: String,
     /// Another file or block device.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
     /// Other limits.
     #[serde(default)]

@@ -5,7 +5,8 @@ use super::super::instance::InstanceInfo;
 use super::super::version::FirecrackerVersion;
 use super::{Schema, of, part_of};
 use crate::config::{
-    BootSource, Drive, Entropy, Logger, MachineConfig, MachineSpec, Metrics, NetworkInterface, Serial, Vsock,
+    BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics, NetworkInterface,
+    Pmem, PmemChange, Serial, Vsock,
 };
 
 /// One operation.
@@ -47,6 +48,24 @@ pub const OPERATIONS: &[Operation] = &[
         "putGuestDriveByID",
         "Adds a drive or sets it anew, before the start.",
         of::<Drive>,
+    ),
+    patch(
+        "/drives/{drive_id}",
+        "patchGuestDriveByID",
+        "Changes a drive's file or limits, after the start.",
+        of::<DriveChange>,
+    ),
+    put(
+        "/pmem/{id}",
+        "putGuestPmemByID",
+        "Adds a pmem device or sets it anew, before the start.",
+        of::<Pmem>,
+    ),
+    patch(
+        "/pmem/{id}",
+        "patchGuestPmemByID",
+        "Changes a pmem device's limits, after the start.",
+        of::<PmemChange>,
     ),
     put(
         "/network-interfaces/{iface_id}",
