@@ -127,14 +127,22 @@ pub struct Started {
 /// The version of Firecracker's specification that this VMM follows.
 pub const FIRECRACKER: &str = "1.17.0";
 
-/// What `--version` prints. Programs that drive Firecracker read it, so it says what they look for when it
-/// is installed under that name.
+/// What `--version` prints.
 pub fn version(program: Option<OsString>) -> String {
+    match product(program) {
+        ("Firecracker", version) => format!("Firecracker v{version}"),
+        (_, version) => format!("Bulkhead VMM v{version}"),
+    }
+}
+
+/// The name and the version that clients are told. Programs that drive Firecracker look for its name, so it is
+/// theirs when this is installed under that name.
+pub fn product(program: Option<OsString>) -> (&'static str, &'static str) {
     let name = program.map(PathBuf::from).and_then(|path| path.file_name().map(OsString::from));
     if name.is_some_and(|name| name == "firecracker") {
-        return format!("Firecracker v{FIRECRACKER}");
+        return ("Firecracker", FIRECRACKER);
     }
-    format!("Bulkhead VMM v{}", env!("CARGO_PKG_VERSION"))
+    ("Bulkhead", env!("CARGO_PKG_VERSION"))
 }
 
 /// Reads the arguments that follow the program's name.

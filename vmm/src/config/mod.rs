@@ -143,10 +143,19 @@ impl MachineSpec {
         if text.len() as u64 > MAX_FILE {
             return Err(ConfigError::TooLarge(path.to_owned()));
         }
-        let spec: Self =
-            serde_json::from_slice(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+        let spec: Self = serde_json::from_slice(&text)
+            .or_else(|error| Self::without_null_sections(&text).ok_or(error))
+            .map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// Reads a configuration with sections that nobody knows, if these ask for nothing: Firecracker takes no
+    /// notice of such, and the crate `fctools` writes them.
+    fn without_null_sections(text: &[u8]) -> Option<Self> {
+        let mut sections: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text).ok()?;
+        sections.retain(|_, section| !section.is_null());
+        serde_json::from_value(sections.into()).ok()
     }
 
     /// Checks every section, and the sections against each other.

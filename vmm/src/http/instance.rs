@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::endpoint::Call;
+use crate::arguments;
 use crate::machine::State;
 
 #[derive(Serialize)]
@@ -24,10 +25,6 @@ pub fn get(call: &Call<'_>) -> Answer {
         State::Paused => "Paused",
         State::Running | State::Ended => "Running",
     };
-    Answer::json(&InstanceInfo {
-        app_name: "Bulkhead",
-        id: call.controller.id(),
-        state,
-        vmm_version: env!("CARGO_PKG_VERSION"),
-    })
+    let (app_name, vmm_version) = arguments::product(std::env::args_os().next());
+    Answer::json(&InstanceInfo { app_name, id: call.controller.id(), state, vmm_version })
 }

@@ -20,7 +20,7 @@ const SUITE: &str = "bookworm";
 
 /// What is in the lab beside `minbase`.
 const PACKAGES: &str = "busybox-static,cpio,curl,e2fsprogs,erofs-utils,ethtool,iproute2,iputils-ping,jq,\
-    kmod,libcap2-bin,nftables,procps,psmisc,python3-minimal,qemu-system-x86,redis-server,redis-tools,\
+    kmod,libcap2-bin,nftables,procps,psmisc,python3,python3-nftables,qemu-system-x86,redis-server,redis-tools,\
     socat,strace,tcpdump,util-linux,xz-utils,zstd";
 
 /// The root disk's size; the file is sparse.
