@@ -110,6 +110,11 @@ fn of<T: ToSchema>(schemas: &mut Schemas) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
+/// Any object.
+fn object(_: &mut Schemas) -> Value {
+    json!({"type": "object", "additionalProperties": true})
+}
+
 /// The same fields, none of them required.
 fn part_of<T: ToSchema>(schemas: &mut Schemas) -> Value {
     of::<T>(schemas);

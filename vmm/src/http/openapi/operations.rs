@@ -3,10 +3,10 @@
 use super::super::actions::Action;
 use super::super::instance::InstanceInfo;
 use super::super::version::FirecrackerVersion;
-use super::{Schema, of, part_of};
+use super::{Schema, object, of, part_of};
 use crate::config::{
-    BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics, NetworkInterface,
-    Pmem, PmemChange, Serial, Vsock,
+    BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics, MmdsConfig,
+    NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial, Vsock,
 };
 
 /// One operation.
@@ -72,6 +72,21 @@ pub const OPERATIONS: &[Operation] = &[
         "putGuestNetworkInterfaceByID",
         "Adds a network interface or sets it anew, before the start.",
         of::<NetworkInterface>,
+    ),
+    patch(
+        "/network-interfaces/{iface_id}",
+        "patchGuestNetworkInterfaceByID",
+        "Changes a network interface's limits, after the start.",
+        of::<NetworkInterfaceChange>,
+    ),
+    Operation { faults: &["404"], ..get("/mmds", "getMmds", "Gives the metadata.", object) },
+    bodiless_allowed(put("/mmds", "putMmds", "Sets the metadata.", object)),
+    bodiless_allowed(patch("/mmds", "patchMmds", "Merges into the metadata.", object)),
+    put(
+        "/mmds/config",
+        "putMmdsConfig",
+        "Says how guests reach the metadata, before the start.",
+        of::<MmdsConfig>,
     ),
     put("/vsock", "putGuestVsock", "Sets the socket device, before the start.", of::<Vsock>),
     unexpected(put(
