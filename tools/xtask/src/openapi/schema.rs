@@ -35,6 +35,9 @@ impl Schema {
                 return Self::read(only, document);
             }
         }
+        if let Some(parts) = value["allOf"].as_array() {
+            return parts.iter().fold(Self::default(), |whole, part| whole.and(Self::read(part, document)));
+        }
         let texts = |value: &Value| -> BTreeSet<String> {
             value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
@@ -51,6 +54,13 @@ impl Schema {
             items: value.get("items").map(|items| Box::new(Self::read(items, document))),
             range: (value["minimum"].as_f64(), value["maximum"].as_f64()),
         }
+    }
+
+    /// What is both.
+    fn and(mut self, other: Self) -> Self {
+        self.fields.extend(other.fields);
+        self.required.extend(other.required);
+        Self { kind: other.kind, ..self }
     }
 
     /// Says of each place where this is not `theirs` what is different.

@@ -1,13 +1,15 @@
 //! The operations of the API, one a row: method, path, Firecracker's name for it, what it is for, its types.
 
 use super::super::actions::Action;
+use super::super::balloon::{Amount, Interval, Start};
 use super::super::instance::InstanceInfo;
 use super::super::version::FirecrackerVersion;
 use super::{Schema, object, of, part_of};
 use crate::config::{
-    BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics, MmdsConfig,
-    NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial, Vsock,
+    Balloon, BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics,
+    MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial, Vsock,
 };
+use crate::machine::{BalloonStatistics, HintingStatus};
 
 /// One operation.
 pub struct Operation {
@@ -95,6 +97,46 @@ pub const OPERATIONS: &[Operation] = &[
         "Sets the entropy device, before the start.",
         of::<Entropy>,
     )),
+    Operation {
+        faults: &["400"],
+        ..get("/balloon", "describeBalloonConfig", "Gives the balloon as it shall be.", of::<Balloon>)
+    },
+    put("/balloon", "putBalloon", "Sets the balloon, before the start.", of::<Balloon>),
+    patch("/balloon", "patchBalloon", "Changes the balloon's size.", of::<Amount>),
+    Operation {
+        faults: &["400"],
+        ..get(
+            "/balloon/statistics",
+            "describeBalloonStats",
+            "Gives what the guest said last of its memory.",
+            of::<BalloonStatistics>,
+        )
+    },
+    patch(
+        "/balloon/statistics",
+        "patchBalloonStatsInterval",
+        "Changes how often the guest is asked.",
+        of::<Interval>,
+    ),
+    bodiless_allowed(patch(
+        "/balloon/hinting/start",
+        "startBalloonHinting",
+        "Asks the guest to tell its free pages.",
+        of::<Start>,
+    )),
+    Operation {
+        faults: &["400"],
+        ..get(
+            "/balloon/hinting/status",
+            "describeBalloonHinting",
+            "Tells how far the guest is with telling its free pages.",
+            of::<HintingStatus>,
+        )
+    },
+    Operation {
+        body: None,
+        ..patch("/balloon/hinting/stop", "stopBalloonHinting", "Ends the telling of free pages.", object)
+    },
     put("/logger", "putLogger", "Says which messages are written where, before the start.", of::<Logger>),
     put(
         "/metrics",
