@@ -114,17 +114,3 @@ fn of<T: ToSchema>(schemas: &mut Schemas) -> Value {
 fn object(_: &mut Schemas) -> Value {
     json!({"type": "object", "additionalProperties": true})
 }
-
-/// The same fields, none of them required.
-fn part_of<T: ToSchema>(schemas: &mut Schemas) -> Value {
-    of::<T>(schemas);
-    let name = T::name().into_owned();
-    let mut part = schemas.get(&name).cloned().unwrap_or_default();
-    if let Value::Object(part) = &mut part {
-        part.remove("required");
-    }
-    let name = format!("Partial{name}");
-    let reference = json!({"$ref": format!("#/components/schemas/{name}")});
-    schemas.insert(name, part);
-    reference
-}

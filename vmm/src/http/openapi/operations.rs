@@ -4,10 +4,12 @@ use super::super::actions::Action;
 use super::super::balloon::{Amount, Interval, Start};
 use super::super::instance::InstanceInfo;
 use super::super::version::FirecrackerVersion;
-use super::{Schema, object, of, part_of};
+use super::super::vm::Vm;
+use super::{Schema, object, of};
 use crate::config::{
-    Balloon, BootSource, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineSpec, Metrics,
-    MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial, Vsock,
+    Balloon, BootSource, CpuConfig, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineConfigChange,
+    MachineSpec, Metrics, MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial,
+    Smbios, Vsock,
 };
 use crate::machine::{BalloonStatistics, HintingStatus};
 
@@ -42,7 +44,7 @@ pub const OPERATIONS: &[Operation] = &[
         "/machine-config",
         "patchMachineConfiguration",
         "Changes the named ones of processors and memory, before the start.",
-        part_of::<MachineConfig>,
+        of::<MachineConfigChange>,
     )),
     put("/boot-source", "putGuestBootSource", "Sets what boots, before the start.", of::<BootSource>),
     put(
@@ -137,6 +139,19 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         ..patch("/balloon/hinting/stop", "stopBalloonHinting", "Ends the telling of free pages.", object)
     },
+    bodiless_allowed(put(
+        "/cpu-config",
+        "putCpuConfiguration",
+        "Sets what processors show to the guest, before the start.",
+        of::<CpuConfig>,
+    )),
+    put(
+        "/smbios",
+        "putSmbios",
+        "Sets which machine the guest finds itself in, before the start.",
+        of::<Smbios>,
+    ),
+    patch("/vm", "patchVm", "Lets the machine stand still, or go on.", of::<Vm>),
     put("/logger", "putLogger", "Says which messages are written where, before the start.", of::<Logger>),
     put(
         "/metrics",
