@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::config::Logger;
+
 /// Where the API's socket is when nobody says: Firecracker's place.
 const DEFAULT_SOCKET: &str = "/run/firecracker.socket";
 /// The name of a machine that is given none: Firecracker's.
@@ -22,29 +24,25 @@ bulkhead-vmm: one process, one microVM
   --http-api-max-payload-size BYTES   limit on a request's body (51200)
   --metadata FILE         JSON for the metadata service
   --mmds-size-limit BYTES   limit on the metadata (that of a request's body)
+  --boot-timer            let the guest say that it has booted, and log how long it took
+  --log-path FILE         write messages to this file or named pipe (standard output)
+  --level LEVEL           write messages of Error, Warning, Info, Debug, Trace or Off (Info)
+  --module NAME           write only messages of modules whose name begins so
+  --show-level, --show-log-origin     write each message's level, and its place in the source
+  --metrics-path FILE     write figures as lines of JSON to this file or named pipe
+  --start-time-us N, --start-time-cpu-us N, --parent-cpu-time-us N
+                          times of a starter, from which the figures tell how long the start took
+  --no-seccomp            of no effect: there is no filter yet
   --version, --help
 
-Taken for Firecracker's sake and of no effect: --level, --log-path, --module, --show-level,
---show-log-origin, --boot-timer, --no-seccomp, --start-time-us, --start-time-cpu-us,
---parent-cpu-time-us.";
+Without --log-path, --level, --module, --show-level, --show-log-origin or --boot-timer there are no messages
+until the API or the configuration asks for them.";
 
-/// Arguments without effect, and whether a value follows them.
-const WITHOUT_EFFECT: [(&str, bool); 10] = [
-    ("--level", true),
-    ("--log-path", true),
-    ("--module", true),
-    ("--show-level", false),
-    ("--show-log-origin", false),
-    ("--boot-timer", false),
-    ("--no-seccomp", false),
-    ("--start-time-us", true),
-    ("--start-time-cpu-us", true),
-    ("--parent-cpu-time-us", true),
-];
+/// Arguments without a value.
+const FLAGS: [&str; 5] = ["--no-api", "--show-level", "--show-log-origin", "--boot-timer", "--no-seccomp"];
 
 /// What Firecracker has and this VMM has not yet.
-const NOT_YET: [&str; 5] =
-    ["--enable-pci", "--metrics-path", "--seccomp-filter", "--describe-snapshot", "--snapshot-version"];
+const NOT_YET: [&str; 4] = ["--enable-pci", "--seccomp-filter", "--describe-snapshot", "--snapshot-version"];
 
 /// What is wrong with the arguments.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -63,6 +61,9 @@ pub enum ArgumentError {
         /// The value.
         value: OsString,
     },
+    /// It is no level of messages.
+    #[error("Argument --level cannot be used: {0}")]
+    Level(String),
     /// Given twice.
     #[error("Argument {0} is given twice")]
     Twice(&'static str),
@@ -78,7 +79,7 @@ pub enum ArgumentError {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run a machine.
-    Run(Arguments),
+    Run(Box<Arguments>),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -102,19 +103,46 @@ pub struct Arguments {
     pub metadata: Option<PathBuf>,
     /// The most metadata, in bytes.
     pub mmds_limit: usize,
+    /// Which messages are written and where; none when nobody asks.
+    pub logger: Option<Logger>,
+    /// Where figures are written.
+    pub metrics_path: Option<PathBuf>,
+    /// Whether the guest can say that it has booted.
+    pub boot_timer: bool,
+    /// When the start began.
+    pub started: Started,
+}
+
+/// What a starter says of the time before this process ran, in microseconds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The monotonic clock when it began.
+    pub monotonic_us: Option<u64>,
+    /// This process's processor time then.
+    pub processor_us: Option<u64>,
+    /// The processor time that it used itself.
+    pub parent_us: Option<u64>,
 }
 
 /// The version of Firecracker's specification that this VMM follows.
 pub const FIRECRACKER: &str = "1.17.0";
 
-/// What `--version` prints. Programs that drive Firecracker read it, so it says what they look for when it
-/// is installed under that name.
+/// What `--version` prints.
 pub fn version(program: Option<OsString>) -> String {
+    match product(program) {
+        ("Firecracker", version) => format!("Firecracker v{version}"),
+        (_, version) => format!("Bulkhead VMM v{version}"),
+    }
+}
+
+/// The name and the version that clients are told. Programs that drive Firecracker look for its name, so it is
+/// theirs when this is installed under that name.
+pub fn product(program: Option<OsString>) -> (&'static str, &'static str) {
     let name = program.map(PathBuf::from).and_then(|path| path.file_name().map(OsString::from));
     if name.is_some_and(|name| name == "firecracker") {
-        return format!("Firecracker v{FIRECRACKER}");
+        return ("Firecracker", FIRECRACKER);
     }
-    format!("Bulkhead VMM v{}", env!("CARGO_PKG_VERSION"))
+    ("Bulkhead", env!("CARGO_PKG_VERSION"))
 }
 
 /// Reads the arguments that follow the program's name.
@@ -126,15 +154,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, A
         match name.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
             "--version" | "-V" => return Ok(Command::Version),
-            "--no-api" => given.no_api = true,
             name => {
                 if let Some(name) = NOT_YET.into_iter().find(|other| *other == name) {
                     return Err(ArgumentError::NotYet(name));
                 }
-                if let Some((name, valued)) = WITHOUT_EFFECT.into_iter().find(|(other, _)| *other == name) {
-                    if valued && inline.is_none() {
-                        words.next().ok_or(ArgumentError::MissingValue(name))?;
-                    }
+                if let Some(flag) = FLAGS.into_iter().find(|other| *other == name) {
+                    given.set(flag, inline.unwrap_or_default())?;
                     continue;
                 }
                 let Some(slot) = Given::NAMES.into_iter().find(|other| *other == name) else {
@@ -145,7 +170,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, A
             }
         }
     }
-    given.finish().map(Command::Run)
+    given.finish().map(|arguments| Command::Run(Box::new(arguments)))
 }
 
 /// `--name=value` in its halves.
@@ -157,13 +182,10 @@ fn split(word: &OsString) -> (String, Option<OsString>) {
 }
 
 #[derive(Default)]
-struct Given {
-    values: Vec<(&'static str, OsString)>,
-    no_api: bool,
-}
+struct Given(Vec<(&'static str, OsString)>);
 
 impl Given {
-    const NAMES: [&'static str; 7] = [
+    const NAMES: [&'static str; 14] = [
         "--config-file",
         "--api-sock",
         "--id",
@@ -171,19 +193,30 @@ impl Given {
         "--http-api-max-payload-size",
         "--metadata",
         "--mmds-size-limit",
+        "--log-path",
+        "--level",
+        "--module",
+        "--metrics-path",
+        "--start-time-us",
+        "--start-time-cpu-us",
+        "--parent-cpu-time-us",
     ];
 
     fn set(&mut self, name: &'static str, value: OsString) -> Result<(), ArgumentError> {
-        if self.values.iter().any(|(other, _)| *other == name) {
+        if self.0.iter().any(|(other, _)| *other == name) {
             return Err(ArgumentError::Twice(name));
         }
-        self.values.push((name, value));
+        self.0.push((name, value));
         Ok(())
     }
 
+    fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.take(name).map(|_| true)
+    }
+
     fn take(&mut self, name: &'static str) -> Option<OsString> {
-        let at = self.values.iter().position(|(other, _)| *other == name)?;
-        Some(self.values.swap_remove(at).1)
+        let at = self.0.iter().position(|(other, _)| *other == name)?;
+        Some(self.0.swap_remove(at).1)
     }
 
     fn number<T: std::str::FromStr>(&mut self, name: &'static str) -> Result<Option<T>, ArgumentError> {
@@ -197,13 +230,17 @@ impl Given {
     fn finish(mut self) -> Result<Arguments, ArgumentError> {
         let config_file = self.take("--config-file").map(PathBuf::from);
         let mut api_sock = self.take("--api-sock").map(PathBuf::from);
-        if self.no_api {
+        if self.flag("--no-api").is_some() {
             if config_file.is_none() || api_sock.is_some() {
                 return Err(ArgumentError::NoApi);
             }
         } else {
             api_sock.get_or_insert_with(|| DEFAULT_SOCKET.into());
         }
+        // Confinement comes later: there is nothing to switch off.
+        self.flag("--no-seccomp");
+        let boot_timer = self.flag("--boot-timer").is_some();
+        let logger = self.logger()?.or_else(|| boot_timer.then(Logger::default));
         let max_payload = self.number("--http-api-max-payload-size")?.unwrap_or(DEFAULT_PAYLOAD);
         let id = self.take("--id").unwrap_or_else(|| DEFAULT_ID.into());
         Ok(Arguments {
@@ -214,7 +251,31 @@ impl Given {
             max_payload,
             metadata: self.take("--metadata").map(PathBuf::from),
             mmds_limit: self.number("--mmds-size-limit")?.unwrap_or(max_payload),
+            logger,
+            metrics_path: self.take("--metrics-path").map(PathBuf::from),
+            boot_timer,
+            started: Started {
+                monotonic_us: self.number("--start-time-us")?,
+                processor_us: self.number("--start-time-cpu-us")?,
+                parent_us: self.number("--parent-cpu-time-us")?,
+            },
         })
+    }
+
+    fn logger(&mut self) -> Result<Option<Logger>, ArgumentError> {
+        let level = self.take("--level").map(|level| level.to_string_lossy().parse());
+        let module = self.take("--module").map(|value| match value.into_string() {
+            Ok(module) => Ok(module),
+            Err(value) => Err(ArgumentError::Value { name: "--module", value }),
+        });
+        let logger = Logger {
+            log_path: self.take("--log-path").map(PathBuf::from),
+            level: level.transpose().map_err(ArgumentError::Level)?,
+            show_level: self.flag("--show-level"),
+            show_log_origin: self.flag("--show-log-origin"),
+            module: module.transpose()?,
+        };
+        Ok((logger != Logger::default()).then_some(logger))
     }
 }
 
@@ -231,58 +292,5 @@ fn checked_id(value: OsString) -> Result<String, ArgumentError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(words: &[&str]) -> Result<Command, ArgumentError> {
-        parse(words.iter().map(OsString::from))
-    }
-
-    #[test]
-    fn firecrackers_common_line_is_taken() {
-        let Ok(Command::Run(arguments)) =
-            run(&["--api-sock", "/s", "--id=a-1", "--config-file", "/c", "--boot-timer", "--level", "Info"])
-        else {
-            panic!("refused");
-        };
-        assert_eq!(arguments.api_sock, Some("/s".into()));
-        assert_eq!((arguments.id.as_str(), arguments.max_payload), ("a-1", 51200));
-    }
-
-    #[test]
-    fn metadata_may_be_as_long_as_a_request_unless_told_otherwise() {
-        let limit = |words: &[&str]| match run(words) {
-            Ok(Command::Run(arguments)) => arguments.mmds_limit,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(limit(&["--metadata", "/m"]), DEFAULT_PAYLOAD);
-        assert_eq!(limit(&["--http-api-max-payload-size", "7"]), 7);
-        assert_eq!(limit(&["--http-api-max-payload-size", "7", "--mmds-size-limit", "9"]), 9);
-        assert!(matches!(run(&["--mmds-size-limit", "x"]), Err(ArgumentError::Value { .. })));
-    }
-
-    #[test]
-    fn the_version_follows_the_name() {
-        assert_eq!(version(Some("/usr/bin/firecracker".into())), "Firecracker v1.17.0");
-        assert!(version(Some("bulkhead-vmm".into())).starts_with("Bulkhead VMM v"));
-    }
-
-    #[test]
-    fn without_words_the_api_is_served_in_its_usual_place() {
-        let Ok(Command::Run(arguments)) = run(&[]) else { panic!("refused") };
-        assert_eq!(arguments.api_sock, Some(DEFAULT_SOCKET.into()));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        assert_eq!(run(&["--no-api"]), Err(ArgumentError::NoApi));
-        assert_eq!(run(&["--no-api", "--config-file", "/c", "--api-sock", "/s"]), Err(ArgumentError::NoApi));
-        assert_eq!(run(&["--enable-pci"]), Err(ArgumentError::NotYet("--enable-pci")));
-        assert_eq!(run(&["--id"]), Err(ArgumentError::MissingValue("--id")));
-        assert_eq!(run(&["--id", "a", "--id", "b"]), Err(ArgumentError::Twice("--id")));
-        assert!(matches!(run(&["--id", "../x"]), Err(ArgumentError::Value { .. })));
-        assert!(matches!(run(&["--exit-record-fd", "-1"]), Err(ArgumentError::Value { .. })));
-        assert!(matches!(run(&["--colour"]), Err(ArgumentError::Unknown(_))));
-        assert!(matches!(run(&["file"]), Err(ArgumentError::Unknown(_))));
-    }
-}
+#[path = "arguments_tests.rs"]
+mod tests;

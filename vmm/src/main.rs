@@ -4,17 +4,20 @@ mod arch;
 mod arguments;
 mod boot;
 mod bus;
+mod clock;
 mod config;
 mod drive;
 mod exit_record;
 mod http;
 mod kvm;
 mod legacy;
+mod logger;
 mod machine;
 mod memory;
 mod metrics;
 mod mmds;
 mod net;
+mod outlet;
 mod process;
 mod random;
 mod signals;
@@ -26,6 +29,10 @@ use std::process::ExitCode;
 use self::arguments::Command;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "openapi")]
+    if std::env::args().nth(1).as_deref() == Some("--openapi") {
+        return describe();
+    }
     match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(arguments)) => process::run(&arguments),
         Ok(Command::Help) => {
@@ -38,7 +45,22 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("{}", chain(&error));
-            ExitCode::from(process::BAD_ARGUMENTS)
+            ExitCode::from(process::refusal(&error))
+        }
+    }
+}
+
+/// Prints what the API is, for `cargo xtask openapi`.
+#[cfg(feature = "openapi")]
+fn describe() -> ExitCode {
+    match http::openapi::document() {
+        Ok(document) => {
+            println!("{document}");
+            ExitCode::SUCCESS
+        }
+        Err(missing) => {
+            eprintln!("{missing}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -7,6 +7,7 @@ mod cpio;
 mod host;
 mod kernel;
 mod lab;
+mod openapi;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Task {
     Build(build::BuildArgs),
     /// Hold the rules of the house that a program can hold.
     Check,
+    /// Describe the VMM's API in `vmm/openapi.yaml`, from the code.
+    Openapi(openapi::OpenapiArgs),
     /// Measure on the lab's instruction clock.
     Bench(bench::BenchArgs),
     /// The half of a bench inside the lab.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => lab::run(&args),
         Task::Build(args) => build::run(&args),
         Task::Check => check::run(),
+        Task::Openapi(args) => openapi::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchInside => bench::inside(),
         Task::LabAgent => lab::agent(),

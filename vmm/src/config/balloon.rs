@@ -12,6 +12,7 @@ pub const MAX_AMOUNT: u32 = u32::MAX / PAGES_PER_MIB;
 /// A balloon device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Balloon {
     /// How large it shall be, in MiB.
     pub amount_mib: u32,

@@ -9,12 +9,15 @@ use super::{ConfigError, NotYet, not_yet};
 /// A kernel with an initramfs, or an appliance that brings both.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BootSource {
     /// An uncompressed ELF kernel or a bzImage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub kernel_image_path: Option<PathBuf>,
     /// The initramfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub initrd_path: Option<PathBuf>,
     /// The kernel's command line; Firecracker's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,8 +25,10 @@ pub struct BootSource {
     /// A disk with kernel, initramfs and manifest, instead of the two paths above. An addition to
     /// Firecracker's API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub appliance: Option<PathBuf>,
     #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     key: Option<NotYet>,
 }
 

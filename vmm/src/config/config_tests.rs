@@ -35,6 +35,18 @@ fn firecrackers_own_example_is_taken() {
 }
 
 #[test]
+fn an_unknown_section_that_asks_for_nothing_is_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut config = json!({"boot-source": {"kernel_image_path": "/k"}, "vsock_device": null});
+    std::fs::write(file.path(), config.to_string()).unwrap();
+    assert!(MachineSpec::from_file(file.path()).is_ok());
+    config["vsock_device"] = json!({});
+    std::fs::write(file.path(), config.to_string()).unwrap();
+    let error = crate::chain(&MachineSpec::from_file(file.path()).unwrap_err());
+    assert!(error.contains("unknown field `vsock_device`"), "{error}");
+}
+
+#[test]
 fn an_unknown_field_is_named_at_every_depth() {
     for section in ["boot-source", "machine-config", "vsock"] {
         let mut value = whole();

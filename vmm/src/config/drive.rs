@@ -8,6 +8,7 @@ use super::{ConfigError, NotYet, RateLimiter, check_id, not_yet};
 
 /// What a guest's flush means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CacheType {
     /// A flush is not offered: fast, and unsafe when the host fails.
     #[default]
@@ -18,6 +19,7 @@ pub enum CacheType {
 
 /// How requests reach the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum IoEngine {
     /// A system call a request, one after the other.
     #[default]
@@ -29,6 +31,7 @@ pub enum IoEngine {
 /// A block device backed by a file, byte for byte (raw).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Drive {
     /// Its name; the first 20 bytes are the disk's serial number in the guest.
     pub drive_id: String,
@@ -39,6 +42,7 @@ pub struct Drive {
     pub partuuid: Option<String>,
     /// The file or block device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
     /// Refuse writes.
     #[serde(default)]
@@ -97,11 +101,14 @@ impl Drive {
 /// stays.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PartialDrive))]
 pub struct DriveChange {
     /// Which drive.
     pub drive_id: String,
     /// Another file or block device.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
     /// Other limits.
     #[serde(default)]

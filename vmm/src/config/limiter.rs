@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The limits of one device in one direction. Over the API, a bucket that is not named stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RateLimiter {
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,6 +18,7 @@ pub struct RateLimiter {
 /// A store of tokens that fills at a constant rate. One whose size or time is 0 limits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenBucket {
     /// How many tokens it holds. It starts full.
     pub size: u64,

@@ -13,6 +13,7 @@ const MIN_MEMORY: u64 = 2;
 
 /// Firecracker's words for pages behind guest memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum HugePages {
     /// The VMM's choice; here, transparent ones.
     #[default]
@@ -27,8 +28,11 @@ pub enum HugePages {
 /// Processors and memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = MachineConfiguration))]
 pub struct MachineConfig {
     /// 1 to 32.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 32))]
     pub vcpu_count: u8,
     /// Memory in MiB.
     pub mem_size_mib: u64,
@@ -46,7 +50,7 @@ pub struct MachineConfig {
     /// Firecracker's API, where it is always there; told of only where it is not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub i8042: bool,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "told_never")]
     cpu_template: Option<CpuTemplate>,
 }
 
@@ -54,6 +58,7 @@ pub struct MachineConfig {
 /// with a sentence; what they did is done by `cpu-config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::upper_case_acronyms, reason = "Firecracker's words")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 enum CpuTemplate {
     C3,
     T2,
@@ -62,6 +67,10 @@ enum CpuTemplate {
     T2A,
     V1N1,
     None,
+}
+
+fn told_never(_: &Option<CpuTemplate>) -> bool {
+    true
 }
 
 fn yes() -> bool {
@@ -89,7 +98,10 @@ impl Default for MachineConfig {
 /// A `PATCH` of [`MachineConfig`]: what is not named, or `null`, stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PartialMachineConfiguration))]
 pub struct MachineConfigChange {
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 32))]
     vcpu_count: Option<u8>,
     mem_size_mib: Option<u64>,
     smt: Option<bool>,

@@ -11,6 +11,7 @@ const DEFAULT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// How guests ask.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum MmdsVersion {
     /// A request gets its answer. Deprecated by Firecracker.
     #[default]
@@ -22,6 +23,7 @@ pub enum MmdsVersion {
 /// Who may reach the metadata service, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MmdsConfig {
     /// How guests ask.
     #[serde(default)]
@@ -30,6 +32,7 @@ pub struct MmdsConfig {
     pub network_interfaces: Vec<String>,
     /// The service's address there, 169.254.1.0 to 169.254.254.255; 169.254.169.254 when absent.
     #[serde(default = "usual_address", deserialize_with = "address_or_null")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub ipv4_address: Ipv4Addr,
     /// Answer in EC2's format whatever the guest accepts.
     #[serde(default)]

@@ -14,6 +14,7 @@ mod network;
 mod not_yet;
 mod observation;
 mod pmem;
+mod serial;
 mod smbios;
 mod vsock;
 
@@ -34,8 +35,11 @@ pub use self::mmds::{MmdsConfig, MmdsVersion};
 pub use self::network::MacAddress;
 pub use self::network::{NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
+#[cfg(test)]
+pub use self::observation::Level;
 pub use self::observation::{Logger, Metrics};
 pub use self::pmem::{Pmem, PmemChange};
+pub use self::serial::Serial;
 pub use self::smbios::Smbios;
 pub use self::vsock::{Entropy, Vsock};
 
@@ -68,7 +72,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn invalid(section: impl Into<String>, message: impl Into<String>) -> Self {
+    /// `section` is refused because of `message`.
+    pub fn invalid(section: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { section: section.into(), message: message.into() }
     }
 }
@@ -76,6 +81,8 @@ impl ConfigError {
 /// A whole machine as it was asked for; Firecracker's `FullVmConfiguration`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = FullVmConfiguration))]
 pub struct MachineSpec {
     /// What boots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,10 +123,14 @@ pub struct MachineSpec {
     /// Where figures go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// Where the guest's console goes. An addition: Firecracker takes it over its API alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Serial>,
+    /// `--boot-timer`: the guest can say that it has booted.
+    #[serde(skip)]
+    pub boot_timer: bool,
     #[serde(default, skip_serializing)]
     memory_hotplug: Option<NotYet>,
-    #[serde(default, skip_serializing)]
-    serial: Option<NotYet>,
 }
 
 impl MachineSpec {
@@ -132,15 +143,24 @@ impl MachineSpec {
         if text.len() as u64 > MAX_FILE {
             return Err(ConfigError::TooLarge(path.to_owned()));
         }
-        let spec: Self =
-            serde_json::from_slice(&text).map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
+        let spec: Self = serde_json::from_slice(&text)
+            .or_else(|error| Self::without_null_sections(&text).ok_or(error))
+            .map_err(|error| ConfigError::Parse(path.to_owned(), error))?;
         spec.check()?;
         Ok(spec)
     }
 
+    /// Reads a configuration with sections that nobody knows, if these ask for nothing: Firecracker takes no
+    /// notice of such, and the crate `fctools` writes them.
+    fn without_null_sections(text: &[u8]) -> Option<Self> {
+        let mut sections: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text).ok()?;
+        sections.retain(|_, section| !section.is_null());
+        serde_json::from_value(sections.into()).ok()
+    }
+
     /// Checks every section, and the sections against each other.
     fn check(&self) -> Result<(), ConfigError> {
-        let not_yet = [("memory-hotplug", &self.memory_hotplug), ("serial", &self.serial)];
+        let not_yet = [("memory-hotplug", &self.memory_hotplug)];
         not_yet.into_iter().try_for_each(|(name, value)| not_yet::refuse(name, value.as_ref()))?;
         if self.boot_source.is_none() {
             return Err(ConfigError::invalid("configuration", "boot-source is missing"));
@@ -167,29 +187,13 @@ impl MachineSpec {
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
         self.balloon.iter().cloned().try_for_each(|section| checked.set_balloon(section))?;
-        self.smbios.iter().cloned().try_for_each(|section| checked.set_smbios(section))?;
-        self.logger.iter().cloned().try_for_each(|section| checked.set_logger(section))?;
-        self.metrics.iter().cloned().try_for_each(|section| checked.set_metrics(section))
+        self.smbios.iter().cloned().try_for_each(|section| checked.set_smbios(section))
     }
 
     /// Takes another identity.
     pub fn set_smbios(&mut self, smbios: Smbios) -> Result<(), ConfigError> {
         smbios.check()?;
         self.smbios = Some(smbios);
-        Ok(())
-    }
-
-    /// Takes another place for messages.
-    pub fn set_logger(&mut self, logger: Logger) -> Result<(), ConfigError> {
-        logger.check()?;
-        self.logger = Some(logger);
-        Ok(())
-    }
-
-    /// Takes another place for figures.
-    pub fn set_metrics(&mut self, metrics: Metrics) -> Result<(), ConfigError> {
-        metrics.check()?;
-        self.metrics = Some(metrics);
         Ok(())
     }
 
@@ -275,6 +279,12 @@ impl MachineSpec {
     pub fn set_vsock(&mut self, vsock: Vsock) -> Result<(), ConfigError> {
         vsock.check()?;
         self.vsock = Some(vsock);
+        Ok(())
+    }
+
+    /// Takes another place for the guest's console.
+    pub fn set_serial(&mut self, serial: Serial) -> Result<(), ConfigError> {
+        self.serial = Some(serial);
         Ok(())
     }
 

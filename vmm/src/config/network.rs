@@ -12,6 +12,7 @@ const MIN_MTU: u16 = 68;
 /// A network device behind a tap of the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkInterface {
     /// Its name.
     pub iface_id: String,
@@ -19,9 +20,11 @@ pub struct NetworkInterface {
     pub host_dev_name: String,
     /// `AA:BB:CC:DD:EE:FF`; made from the id when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub guest_mac: Option<MacAddress>,
     /// The longest packet, in bytes, that the guest's driver is told to send; its own choice when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 68, maximum = 65535))]
     pub mtu: Option<u16>,
     /// How much the guest may receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +37,8 @@ pub struct NetworkInterface {
 /// What may change in a network device while the guest runs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PartialNetworkInterface))]
 pub struct NetworkInterfaceChange {
     /// Which one.
     pub iface_id: String,

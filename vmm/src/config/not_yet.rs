@@ -7,6 +7,7 @@ use super::ConfigError;
 /// Any value: it is read only to be refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NotYet(serde_json::Value);
 
 /// Refuses a field that is there. `null` and an empty list ask for nothing.

@@ -1,42 +1,102 @@
 //! `logger` and `metrics`: where messages and figures go.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::str::FromStr;
 
+use log::LevelFilter;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-use crate::metrics::Registry;
-
-/// Firecracker's logger. Messages of this VMM are few; they go to `log_path`, or to standard error.
+/// Firecracker's logger. What is not named stays as it is, but for the level.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Logger {
-    /// A file or a named pipe.
+    /// A file or a named pipe; standard output when there has never been one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub log_path: Option<PathBuf>,
-    /// Taken and of no effect.
+    /// Which messages are written; `Info` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub level: Option<String>,
-    /// Taken and of no effect.
+    pub level: Option<Level>,
+    /// Write each message's level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub show_level: Option<bool>,
-    /// Taken and of no effect.
+    /// Write from which line of the source a message comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub show_log_origin: Option<bool>,
-    /// Taken and of no effect.
+    /// Write only messages of modules whose name begins so: `bulkhead_vmm::http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+}
+
+/// The least important messages that are written. Read in any case, and `Warn` like `Warning`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// And what is odd.
+    Warning,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And how.
+    Debug,
+    /// Everything.
+    Trace,
+    /// Nothing.
+    Off,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "error" => Self::Error,
+            "warn" | "warning" => Self::Warning,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            "off" => Self::Off,
+            _ => {
+                return Err(format!("level {text:?} is none of Error, Warning, Info, Debug, Trace and Off"));
+            }
+        })
+    }
+}
+
+impl TryFrom<String> for Level {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::Error,
+            Level::Warning => Self::Warn,
+            Level::Info => Self::Info,
+            Level::Debug => Self::Debug,
+            Level::Trace => Self::Trace,
+            Level::Off => Self::Off,
+        }
+    }
 }
 
 /// Firecracker's metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Metrics {
-    /// A file or a named pipe that gets a line of JSON when the machine ends and when asked to flush.
+    /// A file or a named pipe that gets a line of JSON when the machine starts, each minute, when asked to
+    /// flush and when the machine ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub metrics_path: PathBuf,
     /// Begin each line with the machine's id.
     #[serde(default)]
@@ -44,53 +104,4 @@ pub struct Metrics {
     /// Words to repeat in each line.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
-}
-
-impl Logger {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        match &self.log_path {
-            Some(path) => checked("logger", path),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes a message. One that cannot be written is lost: the machine matters more.
-    pub fn write(&self, id: &str, message: &str) {
-        let Some(path) = &self.log_path else { return };
-        let _ = open(path).and_then(|mut file| writeln!(file, "[{id}] {message}"));
-    }
-}
-
-impl Metrics {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        checked("metrics", &self.metrics_path)
-    }
-
-    /// Writes a line of figures.
-    pub fn flush(&self, id: &str, figures: &Registry) -> io::Result<()> {
-        let mut line = figures.report();
-        if self.emit_id {
-            line.insert("id".into(), id.into());
-        }
-        if !self.properties.is_empty() {
-            line.insert("properties".into(), serde_json::json!(self.properties));
-        }
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        line.insert("utc_timestamp_ms".into(), serde_json::json!(now.as_millis() as u64));
-        let mut text = serde_json::Value::from(line).to_string();
-        text.push('\n');
-        open(&self.metrics_path)?.write_all(text.as_bytes())
-    }
-}
-
-fn checked(section: &str, path: &Path) -> Result<(), ConfigError> {
-    open(path)
-        .map(drop)
-        .map_err(|error| ConfigError::invalid(section, format!("cannot open {}: {error}", path.display())))
-}
-
-/// Opens for appending; a named pipe too, without waiting for its reader.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new().append(true).read(true).create(true).mode(0o600).custom_flags(flags).open(path)
 }

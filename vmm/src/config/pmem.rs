@@ -11,10 +11,12 @@ use super::{ConfigError, RateLimiter, check_id};
 /// in the order of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pmem {
     /// Its name.
     pub id: String,
     /// The file or block device.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path_on_host: PathBuf,
     /// The root file system is on it: the command line says so.
     #[serde(default)]
@@ -41,6 +43,8 @@ impl Pmem {
 /// What may be changed while the guest runs (Firecracker's `PartialPmem`).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PartialPmem))]
 pub struct PmemChange {
     /// Which one.
     pub id: String,

@@ -15,6 +15,7 @@ const PRODUCT: &str = "Bulkhead machine";
 /// What SMBIOS type 1 says; see `/sys/class/dmi/id` in the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Smbios {
     /// The serial number (`product_serial`), of which cloud-init takes where its data is. None when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

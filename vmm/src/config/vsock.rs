@@ -9,14 +9,21 @@ use super::{ConfigError, RateLimiter};
 /// A socket device behind Unix sockets of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Vsock {
     /// The guest's context id, at least 3.
+    #[cfg_attr(feature = "openapi", schema(minimum = 3))]
     pub guest_cid: u32,
     /// The socket that the host connects to; `PATH_PORT` is where the guest's connections go.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub uds_path: PathBuf,
     /// Firecracker has deprecated it; taken and of no effect.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "shown_never")]
     vsock_id: Option<String>,
+}
+
+fn shown_never(_: &Option<String>) -> bool {
+    true
 }
 
 impl Vsock {
@@ -32,6 +39,8 @@ impl Vsock {
 /// A source of random bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = EntropyDevice))]
 pub struct Entropy {
     /// How much of it in which time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

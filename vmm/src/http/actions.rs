@@ -7,11 +7,14 @@ use super::endpoint::{Call, answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Action {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = InstanceActionInfo))]
+pub(super) struct Action {
     action_type: ActionType,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 enum ActionType {
     InstanceStart,
     FlushMetrics,

@@ -8,8 +8,17 @@ use serde::Serialize;
 
 use crate::machine::ControlError;
 
+/// The body of a fault.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Error))]
+pub(super) struct Fault {
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    fault_message: String,
+}
+
 /// What an endpoint answers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Answer {
     /// 204: done.
     Done,
@@ -41,19 +50,40 @@ impl Answer {
         }
     }
 
-    /// The response as it goes out.
-    pub fn render(self) -> Response<Full<Bytes>> {
-        let (status, body) = match self {
-            Self::Done => (StatusCode::NO_CONTENT, String::new()),
-            Self::Json(text) => (StatusCode::OK, text),
-            Self::Fault(status, message) => {
-                (status, serde_json::json!({"fault_message": message}).to_string())
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Done => StatusCode::NO_CONTENT,
+            Self::Json(_) => StatusCode::OK,
+            Self::Fault(status, _) => *status,
+        }
+    }
+
+    /// The sentence, where it is a fault.
+    pub fn fault(&self) -> Option<&str> {
+        match self {
+            Self::Fault(_, message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The response as it goes out; `deprecated` tells the client that it used something old.
+    pub fn render(self, deprecated: bool) -> Response<Full<Bytes>> {
+        let status = self.status();
+        let body = match self {
+            Self::Done => String::new(),
+            Self::Json(text) => text,
+            Self::Fault(_, fault_message) => {
+                serde_json::to_string(&Fault { fault_message }).unwrap_or_default()
             }
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("Bulkhead API"));
+        if deprecated {
+            headers.insert("deprecation", HeaderValue::from_static("true"));
+        }
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

@@ -8,19 +8,25 @@ use crate::machine::ControlError;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Amount {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BalloonUpdate))]
+pub(super) struct Amount {
     amount_mib: u32,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Interval {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BalloonStatsUpdate))]
+pub(super) struct Interval {
     stats_polling_interval_s: u16,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Start {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BalloonStartCmd))]
+pub(super) struct Start {
     #[serde(default = "yes")]
     acknowledge_on_stop: bool,
 }

@@ -16,6 +16,7 @@ use crate::virtio::worker_loop::WorkerLoop;
 
 struct Server {
     folder: TempDir,
+    controller: Arc<Controller>,
     _socket: server::SocketPath,
 }
 
@@ -29,9 +30,9 @@ impl Server {
             metrics: Registry::default(),
             mmds: Mmds::new(200, Arc::default()),
         };
-        let controller = Controller::new("vm-1".into(), MachineSpec::default(), host);
-        let _socket = ApiServer::bind(&path).unwrap().serve(Arc::new(controller), 51200).unwrap();
-        Self { folder, _socket }
+        let controller = Arc::new(Controller::new("vm-1".into(), MachineSpec::default(), host));
+        let _socket = ApiServer::bind(&path).unwrap().serve(controller.clone(), 51200).unwrap();
+        Self { folder, controller, _socket }
     }
 
     fn raw(&self, request: &str) -> String {
@@ -224,6 +225,16 @@ fn faults_name_the_thing() {
         ("PUT", "/actions", Some(json!({"action_type": "SendCtrlAltDel"})), "before starting"),
         ("PUT", "/actions", Some(json!({"action_type": "PowerButton"})), "before starting"),
         ("PUT", "/smbios", Some(json!({"uuid": "x"})), "not a UUID"),
+        ("GET", "/", Some(json!({})), "cannot have a body"),
+        ("POST", "/actions", Some(json!({})), "Invalid request method"),
+        ("DELETE", "/drives/a", None, "Invalid request method"),
+        ("PATCH", "/machine-config", Some(json!({})), "Empty PATCH"),
+        ("PUT", "/snapshot/create", Some(json!({})), "not supported yet"),
+        ("GET", "/hotplug/memory", None, "not supported yet"),
+        ("PUT", "/logger", Some(json!({"level": "loud"})), "loud"),
+        ("PUT", "/logger", Some(json!({"log_path": "/nonexistent/log"})), "/nonexistent/log"),
+        ("PUT", "/metrics", Some(json!({"metrics_path": "/nonexistent/m"})), "/nonexistent/m"),
+        ("PUT", "/serial", Some(json!({"colour": 1})), "unknown field `colour`"),
         ("PUT", "/actions", Some(json!({"action_type": "FlushMetrics"})), "before starting"),
         ("PUT", "/actions", Some(json!({"action_type": "InstanceStart"})), "without kernel"),
     ];
@@ -244,13 +255,13 @@ fn faults_name_the_thing() {
 fn bodies_are_limited() {
     let server = Server::new();
     let announced = "PUT /vsock HTTP/1.1\r\nHost: x\r\nContent-Length: 51201\r\n\r\n";
-    assert!(server.raw(announced).starts_with("HTTP/1.1 413"));
+    assert!(server.raw(announced).starts_with("HTTP/1.1 400"));
     let chunk = "x".repeat(0x2000);
     let chunked = format!(
         "PUT /vsock HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
         format!("2000\r\n{chunk}\r\n").repeat(8)
     );
-    assert!(server.raw(&chunked).starts_with("HTTP/1.1 413"));
+    assert!(server.raw(&chunked).starts_with("HTTP/1.1 400"));
     assert!(server.raw("nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
 }
 
@@ -271,9 +282,68 @@ fn the_socket_is_private_refused_when_taken_and_gone_afterwards() {
 #[test]
 fn clients_that_wait_do_not_keep_others_out_for_ever() {
     let server = Server::new();
-    let waiting: Vec<_> = (0..MAX_CONNECTIONS - 1)
-        .map(|_| UnixStream::connect(server.folder.path().join("api")).unwrap())
-        .collect();
+    let connect = || UnixStream::connect(server.folder.path().join("api")).unwrap();
+    let mut waiting: Vec<_> = (0..MAX_CONNECTIONS - 1).map(|_| connect()).collect();
     assert_eq!(server.call("GET", "/", None).0, 200);
+    waiting.push(connect());
+    let (status, body) = server.call("GET", "/", None);
+    assert_eq!((status, &body["fault_message"]), (503, &json!("Too many open connections")));
     drop(waiting);
+}
+
+#[test]
+fn several_requests_come_on_one_connection_and_without_waiting() {
+    let server = Server::new();
+    let put = |body: &str| {
+        format!("PUT /vsock HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let get = "GET //version/ HTTP/1.1\r\nHost: x\r\n\r\n";
+    let good = put(r#"{"guest_cid": 3, "uds_path": "/s"}"#);
+    let deprecated = put(r#"{"guest_cid": 3, "uds_path": "/s", "vsock_id": "v"}"#);
+    let answers = server.raw(&[get, &good, &put("nonsense"), &deprecated, get].concat());
+    let statuses: Vec<&str> =
+        answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.split(' ').next()).collect();
+    assert_eq!(statuses, ["200", "204", "400", "204", "200"]);
+    assert_eq!(answers.matches("deprecation: true").count(), 1);
+}
+
+#[test]
+fn who_expects_it_is_told_to_go_on() {
+    let server = Server::new();
+    let mut stream = UnixStream::connect(server.folder.path().join("api")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let body = r#"{"guest_cid": 3, "uds_path": "/s"}"#;
+    let head = "PUT /vsock HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length:";
+    write!(stream, "{head} {}\r\n\r\n", body.len()).unwrap();
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 204");
+    // One that is too long anyway is told before it sends it.
+    assert!(server.raw(&format!("{head} 51201\r\n\r\n")).starts_with("HTTP/1.1 400"));
+}
+
+#[test]
+fn requests_are_counted_where_firecracker_counts_them() {
+    let server = Server::new();
+    let path = server.folder.path().join("metrics");
+    for _ in 0..2 {
+        server.call("GET", "/", None);
+        server.call("PUT", "/serial", Some(json!({"serial_out_path": "/nonexistent/console"})));
+        server.call("PUT", "/drives/a", Some(json!({})));
+    }
+    assert_eq!(server.call("PUT", "/metrics", Some(json!({"metrics_path": path}))).0, 204);
+    assert!(server.fault("PUT", "/metrics", Some(json!({"metrics_path": path}))).contains("already"));
+    server.call("PUT", "/vsock", Some(json!({"vsock_id": "v"})));
+    server.controller.sink().flush().unwrap();
+    let figures: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let put = &figures["put_api_requests"];
+    assert_eq!(figures["get_api_requests"]["instance_info_count"], 2);
+    assert_eq!((&put["serial_count"], &put["serial_fails"]), (&json!(2), &json!(0)));
+    assert_eq!((&put["drive_count"], &put["drive_fails"]), (&json!(2), &json!(2)));
+    assert_eq!((&put["metrics_count"], &put["metrics_fails"]), (&json!(2), &json!(1)));
+    assert_eq!(figures["deprecated_api"]["deprecated_http_api_calls"], 1);
 }

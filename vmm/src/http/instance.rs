@@ -4,12 +4,15 @@ use serde::Serialize;
 
 use super::answer::Answer;
 use super::endpoint::Call;
+use crate::arguments;
 use crate::machine::State;
 
 #[derive(Serialize)]
-struct InstanceInfo<'a> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct InstanceInfo<'a> {
     app_name: &'static str,
     id: &'a str,
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::InstanceState))]
     state: &'static str,
     vmm_version: &'static str,
 }
@@ -22,10 +25,6 @@ pub fn get(call: &Call<'_>) -> Answer {
         State::Paused => "Paused",
         State::Running | State::Ended => "Running",
     };
-    Answer::json(&InstanceInfo {
-        app_name: "Bulkhead",
-        id: call.controller.id(),
-        state,
-        vmm_version: env!("CARGO_PKG_VERSION"),
-    })
+    let (app_name, vmm_version) = arguments::product(std::env::args_os().next());
+    Answer::json(&InstanceInfo { app_name, id: call.controller.id(), state, vmm_version })
 }

@@ -5,5 +5,5 @@ use super::endpoint::{Call, answer};
 
 /// `PUT /metrics`.
 pub fn put(call: &Call<'_>) -> Answer {
-    answer(call.json().map(|section| Answer::of(call.controller.configure(|spec| spec.set_metrics(section)))))
+    answer(call.json().map(|section| Answer::of(call.controller.set_metrics(section))))
 }

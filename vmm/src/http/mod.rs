@@ -5,6 +5,8 @@
 
 mod answer;
 mod endpoint;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod route;
 mod server;
 
@@ -21,6 +23,7 @@ mod metrics;
 mod mmds;
 mod network_interfaces;
 mod pmem;
+mod serial;
 mod smbios;
 mod version;
 mod vm;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
 use super::answer::Answer;
 use super::{ApiError, MAX_CONNECTIONS, PATIENCE, route};
 use crate::machine::Controller;
+
+/// What a client hears when there are too many.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+    Content-Type: application/json\r\nContent-Length: 45\r\n\r\n\
+    {\"fault_message\":\"Too many open connections\"}";
 
 /// A bound socket; gone from the file system when this is dropped.
 pub struct ApiServer {
@@ -64,6 +71,7 @@ impl ApiServer {
             .spawn(move || {
                 let served = LocalSet::new().block_on(&runtime, accept(listener, controller, max_body));
                 if let Err(error) = served {
+                    log::error!("Cannot serve the API: {error}");
                     eprintln!("Cannot serve the API: {error}");
                 }
             })
@@ -85,6 +93,7 @@ async fn accept(listener: UnixListener, controller: Arc<Controller>, max_body: u
             }
         };
         if open.get() >= MAX_CONNECTIONS {
+            refuse(stream);
             continue;
         }
         open.set(open.get() + 1);
@@ -105,17 +114,22 @@ async fn accept(listener: UnixListener, controller: Arc<Controller>, max_body: u
     }
 }
 
+/// Tells a client that there are too many, without waiting for it.
+fn refuse(stream: UnixStream) {
+    if let Ok(mut stream) = stream.into_std() {
+        // A client that does not take it is gone.
+        let _ = stream.write_all(FULL);
+    }
+}
+
 async fn serve(
     controller: Arc<Controller>,
     request: Request<Incoming>,
     max_body: usize,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let answer = match read(body, max_body).await {
-        Ok(body) => route::answer(&controller, &parts.method, parts.uri.path(), &body),
-        Err(answer) => answer,
-    };
-    Ok(answer.render())
+    let body = read(body, max_body).await;
+    Ok(route::respond(&controller, &parts.method, parts.uri.path(), &body))
 }
 
 /// The whole body, within the limit and in time.
@@ -124,7 +138,8 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Answer> {
         let text = format!(
             "Request payload with size {size} is larger than the limit of {limit} allowed by server."
         );
-        Answer::Fault(StatusCode::PAYLOAD_TOO_LARGE, text)
+        // Firecracker's status for it; 413 says that the guest's metadata grew too large.
+        Answer::refused(text)
     };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(body.size_hint().lower().to_string()));

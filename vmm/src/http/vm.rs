@@ -7,11 +7,13 @@ use super::endpoint::{Call, answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Vm {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(super) struct Vm {
     state: Wanted,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 enum Wanted {
     Paused,
     Resumed,

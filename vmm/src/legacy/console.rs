@@ -1,10 +1,15 @@
-//! Where a guest's serial output goes: standard output, within bounds, and its last lines into memory.
-#![allow(unsafe_code, reason = "poll and write on a borrowed descriptor")]
+//! Where a guest's serial output goes: standard output or a file, within bounds, and its last lines into memory.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::TokenBucket;
+use crate::metrics::UartMetrics;
+use crate::outlet::Outlet;
+use crate::virtio::limiter::Bucket;
 
 /// How much of the end is kept for the record of a panic.
 const TAIL: usize = 4 << 10;
@@ -12,39 +17,56 @@ const TAIL: usize = 4 << 10;
 const PENDING: usize = 64 << 10;
 /// A line longer than this is written before its end comes.
 const LINE: usize = 256;
-/// How much goes into a regular file, which nobody empties.
+/// How much goes into a regular file that standard output is: nobody empties it, and nobody asked for more.
 const FILE_LIMIT: u64 = 4 << 20;
 /// What is written there when the limit is reached.
 const CUT: &[u8] = b"\n[the console's further output is dropped: the file has 4 MiB]\n";
 
 /// The guest's console output. Writing never fails, never blocks and keeps a bounded amount.
 pub struct Console {
-    out: Option<OwnedFd>,
+    out: Option<Outlet>,
     /// Bytes that may still go into `out` when that is a regular file.
     allowance: Option<u64>,
     pending: VecDeque<u8>,
     dropped: u64,
     tail: VecDeque<u8>,
+    limit: Option<Bucket>,
+    metrics: Arc<UartMetrics>,
 }
 
 impl Console {
     /// Writes to the process's standard output.
     pub fn to_stdout() -> io::Result<Self> {
-        Ok(Self::to(io::stdout().as_fd().try_clone_to_owned()?))
+        Ok(Self::to(Outlet::stdout()?))
+    }
+
+    /// Writes to a file or a named pipe that somebody asked for: as much as comes.
+    pub fn to_file(path: &Path) -> io::Result<Self> {
+        Ok(Self { out: Some(Outlet::open(path)?), ..Self::to_nowhere() })
     }
 
     /// Writes to `out`.
-    pub fn to(out: OwnedFd) -> Self {
-        let regular = out
-            .try_clone()
-            .and_then(|out| File::from(out).metadata())
-            .is_ok_and(|metadata| metadata.is_file());
-        Self { allowance: regular.then_some(FILE_LIMIT), out: Some(out), ..Self::to_nowhere() }
+    pub fn to(out: Outlet) -> Self {
+        Self { allowance: out.is_regular().then_some(FILE_LIMIT), out: Some(out), ..Self::to_nowhere() }
+    }
+
+    /// The same, with no more bytes than `limit` lets pass; what is dropped is counted in `metrics`.
+    pub fn limited(self, limit: Option<TokenBucket>, metrics: Arc<UartMetrics>) -> Self {
+        let limit = limit.and_then(|limit| Bucket::new(limit, Instant::now()));
+        Self { limit, metrics, ..self }
     }
 
     /// Keeps the tail and writes nothing.
     pub fn to_nowhere() -> Self {
-        Self { out: None, allowance: None, pending: VecDeque::new(), dropped: 0, tail: VecDeque::new() }
+        Self {
+            out: None,
+            allowance: None,
+            pending: VecDeque::new(),
+            dropped: 0,
+            tail: VecDeque::new(),
+            limit: None,
+            metrics: Arc::default(),
+        }
     }
 
     /// The last 4 KiB, as text.
@@ -67,18 +89,16 @@ impl Console {
 
     /// Writes as much as the reader takes within `timeout` milliseconds.
     fn drain(&mut self, timeout: libc::c_int) {
-        while !self.pending.is_empty() && self.writable(timeout) {
-            let Some(out) = &self.out else { break };
+        self.metrics.flush_count.increment();
+        while !self.pending.is_empty() {
+            let Some(out) = self.out.as_ref().filter(|out| out.writable(timeout)) else { break };
             let (first, _) = self.pending.as_slices();
-            // A pipe that is writable takes at least a page without blocking.
-            let chunk = first.get(..first.len().min(4096)).unwrap_or(first);
-            // SAFETY: `chunk` is valid for its length and `out` is open.
-            let written = unsafe { libc::write(out.as_raw_fd(), chunk.as_ptr().cast(), chunk.len()) };
-            match usize::try_from(written) {
+            match out.write(first) {
                 Ok(written) if written > 0 => drop(self.pending.drain(..written)),
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 _ => {
                     // Nobody reads any more, or the disk is full: the guest runs on.
+                    self.metrics.error_count.increment();
                     self.out = None;
                     self.pending.clear();
                 }
@@ -86,14 +106,16 @@ impl Console {
         }
     }
 
-    fn writable(&self, timeout: libc::c_int) -> bool {
-        if self.allowance.is_some() {
-            return true;
+    /// Whether the limit lets one more byte pass.
+    fn passes(&mut self) -> bool {
+        let Some(limit) = &mut self.limit else { return true };
+        let passes = limit.wait(Instant::now()).is_zero();
+        if passes {
+            limit.take(1);
+        } else {
+            self.metrics.rate_limiter_dropped_bytes.increment();
         }
-        let Some(out) = &self.out else { return false };
-        let mut poll = libc::pollfd { fd: out.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-        // SAFETY: One valid pollfd.
-        unsafe { libc::poll(&raw mut poll, 1, timeout) > 0 }
+        passes
     }
 
     fn hold(&mut self, byte: u8) {
@@ -123,7 +145,9 @@ impl Write for Console {
                 self.tail.pop_front();
             }
             self.tail.push_back(byte);
-            self.hold(byte);
+            if self.passes() {
+                self.hold(byte);
+            }
         }
         let line_ended = bytes.last() == Some(&b'\n');
         if line_ended || self.pending.len() >= LINE {

@@ -1,11 +1,12 @@
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 
 use super::*;
 
-fn pipe() -> (File, OwnedFd) {
+fn pipe() -> (File, Outlet) {
     let (reader, writer) = io::pipe().unwrap();
-    (File::from(OwnedFd::from(reader)), writer.into())
+    (File::from(OwnedFd::from(reader)), Outlet::to(writer.into()))
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn a_reader_that_went_away_is_no_error() {
 #[test]
 fn a_file_gets_four_mebibytes_and_a_note() {
     let mut file = tempfile::tempfile().unwrap();
-    let mut console = Console::to(file.try_clone().unwrap().into());
+    let mut console = Console::to(Outlet::to(file.try_clone().unwrap().into()));
     let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
     for _ in 0..5000 {
         console.write_all(&line).unwrap();
@@ -60,4 +61,20 @@ fn a_file_gets_four_mebibytes_and_a_note() {
     file.rewind().unwrap();
     file.read_to_string(&mut text).unwrap();
     assert!(text.contains("further output is dropped"));
+}
+
+#[test]
+fn what_is_beyond_the_limit_is_dropped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("console");
+    let metrics = Arc::<UartMetrics>::default();
+    let limit = TokenBucket { size: 100, one_time_burst: Some(50), refill_time: 3_600_000 };
+    let mut console = Console::to_file(&path).unwrap().limited(Some(limit), metrics.clone());
+    for _ in 0..100 {
+        console.write_all(b"123456789\n").unwrap();
+    }
+    console.finish();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 150);
+    assert_eq!(metrics.rate_limiter_dropped_bytes.total(), 850);
+    assert_eq!(console.tail().len(), 1000);
 }

@@ -1,14 +1,15 @@
 //! The serial port COM1: a 16550A in front of the console.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_superio::Trigger;
-use vm_superio::serial::{NoEvents, Serial};
+use vm_superio::serial::{Serial, SerialEvents};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::console::Console;
 use crate::bus::{BusDevice, Effect};
+use crate::metrics::UartMetrics;
 
 /// The first port.
 pub const PORT: u16 = 0x3f8;
@@ -33,18 +34,34 @@ impl Trigger for Line {
     }
 }
 
+impl SerialEvents for UartMetrics {
+    fn buffer_read(&self) {
+        self.read_count.increment();
+    }
+
+    fn out_byte(&self) {
+        self.write_count.increment();
+    }
+
+    fn tx_lost_byte(&self) {
+        self.missed_write_count.increment();
+    }
+
+    fn in_buffer_empty(&self) {}
+}
+
 /// COM1. What the guest writes goes to a [`Console`]; what [`SerialPort::receive`] takes waits in the
 /// 64-byte FIFO until the guest reads it.
 pub struct SerialPort {
-    uart: Serial<Line, NoEvents, Console>,
+    uart: Serial<Line, Arc<UartMetrics>, Console>,
     /// Called once when the FIFO has room again.
     on_room: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl SerialPort {
-    /// `interrupt` is signalled to raise [`LINE`].
-    pub fn new(interrupt: EventFd, console: Console) -> Self {
-        Self { uart: Serial::new(Line(interrupt), console), on_room: None }
+    /// `interrupt` is signalled to raise [`LINE`]; what happens is counted in `metrics`.
+    pub fn new(interrupt: EventFd, console: Console, metrics: Arc<UartMetrics>) -> Self {
+        Self { uart: Serial::with_events(Line(interrupt), metrics, console), on_room: None }
     }
 
     /// Where the guest's output goes.
@@ -83,6 +100,8 @@ impl BusDevice for SerialPort {
             {
                 resume();
             }
+        } else {
+            self.uart.events().missed_read_count.increment();
         }
     }
 
@@ -93,6 +112,8 @@ impl BusDevice for SerialPort {
             if offset == INTERRUPT_ENABLE {
                 self.console().flush_partial();
             }
+        } else {
+            self.uart.events().missed_write_count.increment();
         }
         Effect::None
     }
@@ -103,7 +124,7 @@ mod tests {
     use super::*;
 
     fn port() -> SerialPort {
-        SerialPort::new(EventFd::new(libc::EFD_NONBLOCK).unwrap(), Console::to_nowhere())
+        SerialPort::new(EventFd::new(libc::EFD_NONBLOCK).unwrap(), Console::to_nowhere(), Arc::default())
     }
 
     #[test]
@@ -141,7 +162,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_room_is_told_once_when_the_fifo_is_empty() {
         let mut port = port();
-        let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let seen = calls.clone();
         port.receive(b"ab");
         port.when_empty(Box::new(move || {

@@ -1,6 +1,7 @@
 //! From a specification to a machine, and from a machine to its end.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use crate::boot::BootError;
 use crate::bus::RangeTaken;
 use crate::config::{BootSource, HugePages, MachineConfig, MachineSpec};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
+use crate::legacy::boot_timer::Start;
 use crate::legacy::events::Event;
 use crate::legacy::i8042::KeyboardError;
 use crate::legacy::serial::{self, SerialPort};
@@ -71,6 +73,9 @@ pub enum BuildError {
     /// Standard output is not there.
     #[error("Cannot use standard output as the console")]
     Console(#[source] io::Error),
+    /// The console's file does not open.
+    #[error("Cannot open {0} for the console")]
+    ConsoleFile(PathBuf, #[source] io::Error),
 }
 
 /// What a machine needs of its process.
@@ -107,6 +112,7 @@ pub struct Remains {
 
 /// Builds the machine that `spec` asks for and starts its vCPUs. `id` is its name, where it was given one.
 pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machine, BuildError> {
+    let start_asked = Start::now();
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
     let (virtio, handles) = devices::open(spec, host)?;
@@ -121,8 +127,9 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
     }
     vm.create_irqchip()?;
 
-    let mut buses = Buses::new(host.metrics.group("vcpu"));
-    let legacy = devices::attach_legacy(&vm, &mut buses, spec.machine_config.i8042)?;
+    let metrics = host.metrics.process();
+    let mut buses = Buses::new(metrics.vcpu.clone());
+    let legacy = devices::attach_legacy(&vm, spec, start_asked, metrics, &mut buses)?;
     let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
 
     let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;

@@ -1,14 +1,17 @@
 //! The one way to a machine from outside: what may be asked of it, in which state.
 
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::arguments::DEFAULT_ID;
-use crate::config::{ConfigError, MachineSpec, NetworkInterfaceChange};
+use crate::clock;
+use crate::config::{ConfigError, Logger, MachineSpec, Metrics, NetworkInterfaceChange};
 use crate::legacy::i8042::KeyboardError;
+use crate::logger;
+use crate::metrics::{PERIOD, Registry, Sink};
 use crate::mmds::Mmds;
 use crate::virtio::VirtioError;
 use crate::virtio::balloon::BalloonError;
@@ -52,6 +55,7 @@ pub enum ControlError {
 pub struct Controller {
     id: String,
     host: Host,
+    sink: Arc<Sink>,
     inner: Mutex<Inner>,
 }
 
@@ -62,19 +66,12 @@ struct Inner {
     terminal: Option<RawTerminal>,
 }
 
-impl Inner {
-    fn log(&self, id: &str, message: &str) {
-        if let Some(logger) = &self.spec.logger {
-            logger.write(id, message);
-        }
-    }
-}
-
 impl Controller {
     /// For a machine named `id` that is configured with `spec` and not started.
     pub fn new(id: String, spec: MachineSpec, host: Host) -> Self {
         let inner = Inner { spec, life: Lifecycle::default(), machine: None, terminal: None };
-        Self { id, host, inner: Mutex::new(inner) }
+        let sink = Sink::new(&id, host.metrics.clone());
+        Self { id, host, sink, inner: Mutex::new(inner) }
     }
 
     /// The machine's name.
@@ -105,6 +102,34 @@ impl Controller {
         let mut inner = self.inner();
         inner.life.take(Step::Configure)?;
         Ok(change(&mut inner.spec)?)
+    }
+
+    /// Writes messages as `section` says, of a machine that has not started.
+    pub fn set_logger(&self, section: Logger) -> Result<(), ControlError> {
+        self.configure(|spec| {
+            logger::update(&section)?;
+            spec.logger = Some(section);
+            Ok(())
+        })
+    }
+
+    /// Writes figures to where `section` says, of a machine that has not started.
+    pub fn set_metrics(&self, section: Metrics) -> Result<(), ControlError> {
+        self.configure(|spec| {
+            self.sink.open(&section)?;
+            spec.metrics = Some(section);
+            Ok(())
+        })
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Registry {
+        &self.host.metrics
+    }
+
+    /// Where it is written.
+    pub fn sink(&self) -> &Arc<Sink> {
+        &self.sink
     }
 
     /// Changes a machine that runs, and the configuration that tells of it.
@@ -157,7 +182,9 @@ impl Controller {
         inner.terminal = RawTerminal::set();
         inner.machine = Some(machine);
         inner.life.take(Step::Start)?;
-        inner.log(&self.id, "The machine runs");
+        self.host.metrics.process().machine.start_time_ms.set(clock::utc_ms());
+        log::info!("The machine runs");
+        self.sink.repeat(&self.host.worker_loop, PERIOD);
         Ok(())
     }
 
@@ -209,10 +236,7 @@ impl Controller {
     pub fn flush_metrics(&self) -> Result<(), ControlError> {
         let inner = self.inner();
         inner.life.running()?;
-        match &inner.spec.metrics {
-            Some(metrics) => metrics.flush(&self.id, &self.host.metrics).map_err(ControlError::Metrics),
-            None => Ok(()),
-        }
+        self.sink.flush().map_err(ControlError::Metrics)
     }
 
     /// Ends the machine and tells what is left of it. Further requests are refused.
@@ -222,10 +246,9 @@ impl Controller {
         let _ = inner.life.take(Step::End);
         let remains = inner.machine.take().map(Machine::end).unwrap_or_default();
         inner.terminal = None;
-        inner.log(&self.id, "The machine has ended");
-        if let Some(metrics) = &inner.spec.metrics {
-            let _ = metrics.flush(&self.id, &self.host.metrics);
-        }
+        self.host.metrics.process().machine.end_time_ms.set(clock::utc_ms());
+        // Nobody is left to be told of a failure.
+        let _ = self.sink.flush();
         remains
     }
 

@@ -12,13 +12,16 @@ use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
 use crate::config::{MachineSpec, NetworkInterface};
 use crate::kvm::Vm;
+use crate::legacy::boot_timer::{BootTimer, Start};
 use crate::legacy::console::Console;
+use crate::legacy::counted::Counted;
 use crate::legacy::events::{self, EventRegister};
 use crate::legacy::exit_device::ExitDevice;
 use crate::legacy::i8042::{self, Controller};
 use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
+use crate::metrics::ProcessMetrics;
 use crate::net::Tap;
 use crate::vcpu::Buses;
 use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
@@ -145,22 +148,30 @@ pub(super) struct LegacyDevices {
     pub events: Arc<Mutex<EventRegister>>,
 }
 
-/// Puts the devices at fixed ports in their places; a keyboard only where one is asked for.
-pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses, keyboard: bool) -> Result<LegacyDevices, BuildError> {
+/// Puts the devices at fixed places there; a keyboard and the boot timer only where they are asked for.
+pub(super) fn attach_legacy(
+    vm: &Vm,
+    spec: &MachineSpec,
+    start: Start,
+    metrics: &Arc<ProcessMetrics>,
+    buses: &mut Buses,
+) -> Result<LegacyDevices, BuildError> {
     let connected = |line| {
         let interrupt = event()?;
         vm.connect_interrupt(&interrupt, line)?;
         Ok::<_, BuildError>(interrupt)
     };
-    let console = Console::to_stdout().map_err(BuildError::Console)?;
-    let serial = Arc::new(Mutex::new(SerialPort::new(connected(serial::LINE)?, console)));
+    let console = console(spec, metrics)?;
+    let serial = SerialPort::new(connected(serial::LINE)?, console, metrics.uart.clone());
+    let serial = Arc::new(Mutex::new(serial));
     let events = Arc::new(Mutex::new(EventRegister::new(connected(layout::EVENTS_LINE)?)));
-    let keyboard = match keyboard {
+    let keyboard = match spec.machine_config.i8042 {
         true => Some(Arc::new(Mutex::new(Controller::new(connected(layout::KEYBOARD_LINE)?)))),
         false => None,
     };
     if let Some(keyboard) = &keyboard {
-        buses.ports.insert(i8042::PORT.into(), i8042::PORTS, keyboard.clone())?;
+        let counted = Counted::new(keyboard.clone(), metrics.keyboard.clone());
+        buses.ports.insert(i8042::PORT.into(), i8042::PORTS, Arc::new(Mutex::new(counted)))?;
     }
     let devices: [(u16, u64, SharedDevice); 4] = [
         (serial::PORT, serial::PORTS, serial.clone()),
@@ -171,7 +182,20 @@ pub(super) fn attach_legacy(vm: &Vm, buses: &mut Buses, keyboard: bool) -> Resul
     for (base, length, device) in devices {
         buses.ports.insert(base.into(), length, device)?;
     }
+    if spec.boot_timer {
+        let timer = Arc::new(Mutex::new(BootTimer::new(start, metrics.clone())));
+        buses.memory.insert(layout::BOOT_TIMER, layout::VIRTIO_WINDOW, timer)?;
+    }
     Ok(LegacyDevices { serial, keyboard, events })
+}
+
+fn console(spec: &MachineSpec, metrics: &ProcessMetrics) -> Result<Console, BuildError> {
+    let serial = spec.serial.clone().unwrap_or_default();
+    let console = match &serial.serial_out_path {
+        Some(path) => Console::to_file(path).map_err(|error| BuildError::ConsoleFile(path.clone(), error))?,
+        None => Console::to_stdout().map_err(BuildError::Console)?,
+    };
+    Ok(console.limited(serial.rate_limiter, metrics.uart.clone()))
 }
 
 fn event() -> Result<EventFd, BuildError> {

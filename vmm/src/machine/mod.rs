@@ -12,3 +12,5 @@ mod storage;
 pub use self::builder::{Host, Remains};
 pub use self::controller::{ControlError, Controller};
 pub use self::lifecycle::State;
+#[cfg(feature = "openapi")]
+pub use crate::virtio::balloon::{BalloonStatistics, HintingStatus};

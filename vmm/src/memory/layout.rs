@@ -20,8 +20,10 @@ const ADDRESS_END: u64 = 1 << 40;
 /// The hole without RAM. Everything that is not memory lies in it.
 pub const GAP: Range<u64> = 3 * GIB..4 * GIB;
 
+/// Where a guest says that it has booted, a page; Firecracker's place.
+pub const BOOT_TIMER: u64 = GAP.start;
 /// The first virtio device's window; each further one follows it.
-pub const VIRTIO_BASE: u64 = GAP.start;
+pub const VIRTIO_BASE: u64 = BOOT_TIMER + VIRTIO_WINDOW;
 /// The size of a virtio device's window, in bytes.
 pub const VIRTIO_WINDOW: u64 = 0x1000;
 /// The interrupt line of the keyboard, a PC's.

@@ -10,6 +10,9 @@ mod entropy;
 mod mmds;
 mod net;
 mod pmem;
+mod process;
+mod requests;
+mod sink;
 mod vcpu;
 mod vsock;
 
@@ -26,6 +29,9 @@ pub use self::entropy::EntropyMetrics;
 pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;
 pub use self::pmem::PmemMetrics;
+pub use self::process::{KeyboardMetrics, LoggerMetrics, ProcessMetrics, UartMetrics};
+pub use self::requests::RequestMetrics;
+pub use self::sink::{PERIOD, Sink};
 pub use self::vcpu::VcpuMetrics;
 pub use self::vsock::VsockMetrics;
 
@@ -97,12 +103,31 @@ impl<T: Serialize + Send + Sync> Group for T {
 }
 
 /// Every group of a process, by name. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Registry {
     groups: Arc<Mutex<BTreeMap<String, Arc<dyn Group>>>>,
+    process: Arc<ProcessMetrics>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let process = Arc::<ProcessMetrics>::default();
+        let groups = process.groups().into_iter().map(|(name, group)| (name.to_owned(), group)).collect();
+        Self { groups: Arc::new(Mutex::new(groups)), process }
+    }
 }
 
 impl Registry {
+    /// The groups that are in every report.
+    pub fn process(&self) -> &Arc<ProcessMetrics> {
+        &self.process
+    }
+
+    /// Whether somebody is in the middle of a report.
+    fn is_busy(&self) -> bool {
+        self.groups.try_lock().is_err()
+    }
+
     /// A group that is reported as `name`.
     pub fn group<T: Serialize + Default + Send + Sync + 'static>(&self, name: impl Into<String>) -> Arc<T> {
         let group = Arc::<T>::default();

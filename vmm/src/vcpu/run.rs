@@ -1,5 +1,6 @@
 //! The run loop: enter the guest, answer the exit, carry out what a device asked for.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -19,6 +20,17 @@ pub enum Ending {
     Broken(String),
     /// The process was told to end by this signal.
     Signal(i32),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOff => out.write_str("the guest powered itself off"),
+            Self::Reset => out.write_str("the guest reset itself"),
+            Self::Broken(why) => out.write_str(why),
+            Self::Signal(number) => write!(out, "signal {number} came"),
+        }
+    }
 }
 
 /// What every vCPU of a machine reaches, and what it tells the machine.
@@ -88,27 +100,31 @@ fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {
     match exit {
         Exit::PortRead(port, data) => {
             buses.metrics.exit_io_in.increment();
-            units(data.len()).for_each(|unit| {
-                if let Some(data) = data.get_mut(unit) {
-                    buses.ports.read(port.into(), data);
-                }
+            buses.metrics.exit_io_in_agg.time(|| {
+                units(data.len()).for_each(|unit| {
+                    if let Some(data) = data.get_mut(unit) {
+                        buses.ports.read(port.into(), data);
+                    }
+                });
             });
             None
         }
         Exit::PortWrite(port, data) => {
             buses.metrics.exit_io_out.increment();
-            units(data.len())
-                .filter_map(|unit| data.get(unit))
-                .find_map(|data| buses.carry_out(buses.ports.write(port.into(), data)))
+            buses.metrics.exit_io_out_agg.time(|| {
+                units(data.len())
+                    .filter_map(|unit| data.get(unit))
+                    .find_map(|data| buses.carry_out(buses.ports.write(port.into(), data)))
+            })
         }
         Exit::MmioRead(address, data) => {
             buses.metrics.exit_mmio_read.increment();
-            buses.memory.read(address, data);
+            buses.metrics.exit_mmio_read_agg.time(|| buses.memory.read(address, data));
             None
         }
         Exit::MmioWrite(address, data) => {
             buses.metrics.exit_mmio_write.increment();
-            buses.carry_out(buses.memory.write(address, data))
+            buses.metrics.exit_mmio_write_agg.time(|| buses.carry_out(buses.memory.write(address, data)))
         }
         Exit::Interrupted => None,
         Exit::TripleFault | Exit::Reset => Some(Ending::Reset),

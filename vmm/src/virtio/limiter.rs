@@ -134,7 +134,7 @@ impl Limiter {
 /// Tokens are counted in units of a token a nanosecond of the time in which the bucket fills, so that nothing
 /// is rounded: a nanosecond brings `size` units, and a token is `fill_time` of them.
 #[derive(Debug)]
-struct Bucket {
+pub struct Bucket {
     size: i128,
     fill_time: i128,
     burst: u64,
@@ -143,7 +143,8 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(spec: TokenBucket, now: Instant) -> Option<Bucket> {
+    /// A bucket as `spec` says, full; none for one that limits nothing.
+    pub fn new(spec: TokenBucket, now: Instant) -> Option<Bucket> {
         let size = i128::from(spec.size);
         let fill_time = i128::from(spec.refill_time) * NANOSECONDS_PER_MILLISECOND;
         let limits = size != 0 && fill_time != 0;
@@ -152,7 +153,7 @@ impl Bucket {
     }
 
     /// How long until something is in the bucket.
-    fn wait(&mut self, now: Instant) -> Duration {
+    pub fn wait(&mut self, now: Instant) -> Duration {
         if self.burst != 0 {
             return Duration::ZERO;
         }
@@ -168,7 +169,8 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    fn take(&mut self, tokens: u64) {
+    /// Takes tokens, more than there are if need be.
+    pub fn take(&mut self, tokens: u64) {
         let from_burst = self.burst.min(tokens);
         self.burst -= from_burst;
         self.units =

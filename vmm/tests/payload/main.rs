@@ -13,4 +13,5 @@ mod ending;
 mod hostile;
 mod pause;
 mod run;
+mod seen;
 mod storage;

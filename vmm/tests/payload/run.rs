@@ -37,6 +37,11 @@ fn thread_ticks(task: &Path) -> u64 {
 
 /// Starts `kernel` with `sections` besides boot source and one vCPU with 16 MiB.
 pub fn start(kernel: &[u8], sections: Value) -> Running {
+    start_with(kernel, sections, &[])
+}
+
+/// The same with more arguments.
+pub fn start_with(kernel: &[u8], sections: Value, arguments: &[&str]) -> Running {
     assert!(
         Path::new("/dev/kvm").exists(),
         "/dev/kvm is missing: payload tests need a host (or a lab) that has it"
@@ -55,6 +60,7 @@ pub fn start(kernel: &[u8], sections: Value) -> Running {
     let child = Command::new("sh")
         .args(["-c", r#"exec "$0" "$@" 7>record"#, env!("CARGO_BIN_EXE_bulkhead-vmm")])
         .args(["--config-file", "config.json", "--api-sock", "api.sock", "--exit-record-fd", "7"])
+        .args(arguments)
         .current_dir(folder.path())
         .stdin(Stdio::piped())
         .stdout(output("console"))

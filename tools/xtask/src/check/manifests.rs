@@ -15,7 +15,7 @@ const APART: [(&str, &[&str], &str); 6] = [
     ("initd/protocol/", &["tokio", "hyper", "libc", "rustix"], "the protocol is types and nothing else"),
     (
         "vmm/",
-        &["bulkhead-initd", "bulkhead-image", "bulkhead", "axum", "utoipa"],
+        &["bulkhead-initd", "bulkhead-image", "bulkhead", "axum"],
         "the VMM knows no image and no daemon",
     ),
     (

@@ -15,9 +15,11 @@ const MAX_MODIFIERS: usize = 512;
 /// A custom CPU template.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CpuConfig {
     /// What KVM must have besides what every machine needs, and what it need not have.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub kvm_capabilities: Vec<Capability>,
     /// What the CPUID instruction shows.
     #[serde(default)]
@@ -43,12 +45,16 @@ pub enum Capability {
 /// Changes to one leaf of CPUID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CpuidLeafModifier))]
 pub struct LeafModifier {
     /// EAX of the instruction.
     #[serde(deserialize_with = "number", serialize_with = "hexadecimal")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub leaf: u32,
     /// ECX of the instruction.
     #[serde(deserialize_with = "number", serialize_with = "hexadecimal")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub subleaf: u32,
     /// KVM's flags of the leaf: 1 when the subleaf matters.
     pub flags: u32,
@@ -59,10 +65,13 @@ pub struct LeafModifier {
 /// Changes to one register of a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CpuidRegisterModifier))]
 pub struct RegisterModifier {
     /// Which register.
     pub register: CpuidRegister,
     /// Its bits.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub bitmap: Bitmap<u32>,
 }
 
@@ -70,6 +79,7 @@ pub struct RegisterModifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "their names say what they are")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CpuidRegister {
     Eax,
     Ebx,
@@ -80,11 +90,14 @@ pub enum CpuidRegister {
 /// Changes to one model-specific register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MsrModifier {
     /// Its number.
     #[serde(deserialize_with = "number", serialize_with = "hexadecimal")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub addr: u32,
     /// Its bits.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub bitmap: Bitmap<u64>,
 }
 

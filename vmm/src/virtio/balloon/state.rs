@@ -44,6 +44,8 @@ pub enum BalloonError {
 
 /// The answer to `GET /balloon/statistics`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BalloonStats))]
 pub struct BalloonStatistics {
     target_pages: u32,
     actual_pages: u32,
@@ -55,6 +57,8 @@ pub struct BalloonStatistics {
 
 /// The answer to `GET /balloon/hinting/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BalloonHintingStatus))]
 pub struct HintingStatus {
     /// What the host said last: 0 nothing, 1 done, or the number of a run.
     pub host_cmd: u32,

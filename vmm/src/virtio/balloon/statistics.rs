@@ -9,6 +9,7 @@ pub const ENTRIES_MAX: usize = 256;
 
 /// The guest's latest statistics. One that a guest does not tell is left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Statistics {
     #[serde(skip_serializing_if = "Option::is_none")]
     swap_in: Option<u64>,
