@@ -30,12 +30,17 @@ pub struct Balloon {
 }
 
 impl Balloon {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.amount_mib > MAX_AMOUNT {
-            let message = format!("amount_mib is {}, more than {MAX_AMOUNT}", self.amount_mib);
-            return Err(ConfigError::invalid("balloon", message));
-        }
-        Ok(())
+    /// Checks it for a guest with `memory` MiB.
+    pub(super) fn check(&self, memory: u64) -> Result<(), ConfigError> {
+        let amount = self.amount_mib;
+        let message = if amount > MAX_AMOUNT {
+            format!("amount_mib is {amount}, more than {MAX_AMOUNT}")
+        } else if u64::from(amount) > memory {
+            format!("amount_mib is {amount}, and the guest has {memory} MiB of memory")
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::invalid("balloon", message))
     }
 
     /// The size it shall have, in pages of 4 KiB.
@@ -45,9 +50,9 @@ impl Balloon {
 }
 
 impl MachineSpec {
-    /// Takes another balloon.
+    /// Takes another balloon, which must not be larger than the guest's memory.
     pub fn set_balloon(&mut self, balloon: Balloon) -> Result<(), ConfigError> {
-        balloon.check()?;
+        balloon.check(self.machine_config.mem_size_mib)?;
         self.balloon = Some(balloon);
         Ok(())
     }
@@ -56,11 +61,7 @@ impl MachineSpec {
     pub fn set_balloon_amount(&mut self, amount_mib: u32) -> Result<(), ConfigError> {
         let memory = self.machine_config.mem_size_mib;
         let balloon = self.balloon.as_mut().ok_or_else(no_balloon)?;
-        if u64::from(amount_mib) > memory {
-            let message = format!("amount_mib is {amount_mib}, and the guest has {memory} MiB of memory");
-            return Err(ConfigError::invalid("balloon", message));
-        }
-        Balloon { amount_mib, ..balloon.clone() }.check()?;
+        Balloon { amount_mib, ..balloon.clone() }.check(memory)?;
         balloon.amount_mib = amount_mib;
         Ok(())
     }

@@ -12,15 +12,15 @@ use super::{ConfigError, NotYet, not_yet};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BootSource {
     /// An uncompressed ELF kernel or a bzImage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub kernel_image_path: Option<PathBuf>,
     /// The initramfs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub initrd_path: Option<PathBuf>,
     /// The kernel's command line; Firecracker's default when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub boot_args: Option<String>,
     /// A disk with kernel, initramfs and manifest, instead of the two paths above. An addition to
     /// Firecracker's API.

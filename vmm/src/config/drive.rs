@@ -38,10 +38,10 @@ pub struct Drive {
     /// The root file system is on it: the command line says so, and it is the guest's `vda`.
     pub is_root_device: bool,
     /// The root partition's id, for a root device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub partuuid: Option<String>,
     /// The file or block device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
     /// Refuse writes.
@@ -54,9 +54,9 @@ pub struct Drive {
     #[serde(default, deserialize_with = "or_default")]
     pub io_engine: IoEngine,
     /// How much it may do in which time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     socket: Option<NotYet>,
 }
 

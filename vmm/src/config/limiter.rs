@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RateLimiter {
     /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub bandwidth: Option<TokenBucket>,
     /// Requests, or frames.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub ops: Option<TokenBucket>,
 }
 
@@ -23,7 +23,7 @@ pub struct TokenBucket {
     /// How many tokens it holds. It starts full.
     pub size: u64,
     /// Tokens that are there once, before the bucket's own are touched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub one_time_burst: Option<u64>,
     /// How many milliseconds it takes to fill.
     pub refill_time: u64,

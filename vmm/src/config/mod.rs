@@ -85,7 +85,7 @@ impl ConfigError {
 #[cfg_attr(feature = "openapi", schema(as = FullVmConfiguration))]
 pub struct MachineSpec {
     /// What boots.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub boot_source: Option<BootSource>,
     /// Block devices; the root device comes first in the machine.
     #[serde(default)]
@@ -103,25 +103,25 @@ pub struct MachineSpec {
     #[serde(default)]
     pub pmem: Vec<Pmem>,
     /// The way to the metadata service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub mmds_config: Option<MmdsConfig>,
     /// The socket device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub vsock: Option<Vsock>,
     /// The entropy device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub entropy: Option<Entropy>,
     /// The balloon.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub balloon: Option<Balloon>,
     /// Which machine the guest finds itself in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smbios: Option<Smbios>,
     /// Where messages go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub logger: Option<Logger>,
     /// Where figures go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub metrics: Option<Metrics>,
     /// Where the guest's console goes. An addition: Firecracker takes it over its API alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,7 +129,7 @@ pub struct MachineSpec {
     /// `--boot-timer`: the guest can say that it has booted.
     #[serde(skip)]
     pub boot_timer: bool,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     memory_hotplug: Option<NotYet>,
 }
 
@@ -207,6 +207,7 @@ impl MachineSpec {
     /// Takes other processors and memory.
     pub fn set_machine_config(&mut self, config: MachineConfig) -> Result<(), ConfigError> {
         config.check()?;
+        self.balloon.iter().try_for_each(|balloon| balloon.check(config.mem_size_mib))?;
         if config.takes_template_back() {
             self.cpu_config = None;
         }

@@ -19,18 +19,18 @@ pub struct NetworkInterface {
     /// The tap's name.
     pub host_dev_name: String,
     /// `AA:BB:CC:DD:EE:FF`; made from the id when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub guest_mac: Option<MacAddress>,
     /// The longest packet, in bytes, that the guest's driver is told to send; its own choice when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(minimum = 68, maximum = 65535))]
     pub mtu: Option<u16>,
     /// How much the guest may receive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rx_rate_limiter: Option<RateLimiter>,
     /// How much the guest may send.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub tx_rate_limiter: Option<RateLimiter>,
 }
 

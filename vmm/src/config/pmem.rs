@@ -25,7 +25,7 @@ pub struct Pmem {
     #[serde(default)]
     pub read_only: bool,
     /// How many flushes there may be in which time; each counts the file's whole size in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
 }
 

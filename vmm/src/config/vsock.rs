@@ -43,6 +43,6 @@ impl Vsock {
 #[cfg_attr(feature = "openapi", schema(as = EntropyDevice))]
 pub struct Entropy {
     /// How much of it in which time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
 }
