@@ -116,7 +116,9 @@ async fn stop(machine: &mut Machine, method: VmShutdownMethod) {
 
 fn drive<T>(what: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(what)
+    // A task of fctools that breaks down leaves its caller waiting.
+    let done = runtime.block_on(async { tokio::time::timeout(2 * PATIENCE, what).await });
+    done.expect("done in time")
 }
 
 #[test]
@@ -133,9 +135,10 @@ fn a_machine_is_described_changed_paused_and_stopped() {
 
         let other = disk(folder.path(), "other");
         let resources = machine.get_resource_system_mut();
-        let block = Some(existing(resources, &other));
+        let block = existing(resources, &other);
+        block.start_initialization_with_same_path().expect("a resource");
         resources.synchronize().await.expect("a resource");
-        let change = UpdateDrive { drive_id: "data".into(), block, rate_limiter: None };
+        let change = UpdateDrive { drive_id: "data".into(), block: Some(block), rate_limiter: None };
         machine.update_drive(change).await.expect("another disk");
 
         machine.pause().await.expect("paused");

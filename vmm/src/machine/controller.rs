@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::builder::{self, BuildError, Host, Machine, Remains};
 use super::console_input::{self, RawTerminal};
@@ -190,7 +191,10 @@ impl Controller {
 
     /// Types Ctrl+Alt+Del. A machine that is paused hears it when it goes on.
     pub fn send_ctrl_alt_del(&self) -> Result<(), ControlError> {
-        self.change_running(|_, machine| Ok(machine.type_ctrl_alt_del()?))
+        self.change_running(|_, machine| {
+            let failed = |_: &KeyboardError| self.host.metrics.process().keyboard.error_count.increment();
+            Ok(machine.type_ctrl_alt_del().inspect_err(failed)?)
+        })
     }
 
     /// Presses the power button. A machine that is paused hears it when it goes on.
@@ -221,7 +225,9 @@ impl Controller {
         step: Step,
         act: impl FnOnce(&Machine) -> Result<(), ControlError>,
     ) -> Result<(), ControlError> {
+        let asked = Instant::now();
         let mut inner = self.inner();
+        let begun = Instant::now();
         let before = inner.life.state();
         let mut life = inner.life;
         life.take(step)?;
@@ -229,7 +235,21 @@ impl Controller {
             act(machine)?;
         }
         inner.life = life;
+        self.took(step, asked.elapsed(), begun.elapsed());
         Ok(())
+    }
+
+    /// Tells how long a machine took to stand still or to go on, with the wait for other requests and without.
+    fn took(&self, step: Step, asked: Duration, begun: Duration) {
+        let metrics = &self.host.metrics.process().latencies;
+        let (what, whole, own) = match step {
+            Step::Pause => ("stands still", &metrics.pause_vm, &metrics.vmm_pause_vm),
+            _ => ("goes on", &metrics.resume_vm, &metrics.vmm_resume_vm),
+        };
+        let [asked, begun] = [asked, begun].map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        whole.set(asked);
+        own.set(begun);
+        log::info!("The machine {what} after {begun} us");
     }
 
     /// Writes the figures of a machine that runs.
