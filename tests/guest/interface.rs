@@ -107,11 +107,11 @@ fn limits_hold_over_a_minute_and_change_while_it_runs() {
     let script = r#"
 read_counts() { cd /sys/class/net/eth0/statistics; echo "$1 $(cut -d ' ' -f 1 /proc/uptime) $(cat tx_bytes) $(cat rx_bytes)"; }
 until ping -c 1 -W 1 172.31.7.1 >/dev/null; do :; done
-iperf3 -c 172.31.7.1 -u -b 20M -t 1000 --bidir >/dev/null 2>&1 &
+iperf3 -c 172.31.7.1 -u -b 5M -t 1000 --bidir >/dev/null 2>&1 &
 sleep 5; read_counts first; sleep 60; read_counts second
 while read_counts later; do sleep 1; done"#;
     let rate = |bytes: u64| json!({"bandwidth": {"size": bytes / 10, "refill_time": 100}});
-    let (sends, receives) = (1_000_000, 500_000);
+    let (sends, receives) = (400_000, 300_000);
     let interface = json!({"tx_rate_limiter": rate(sends), "rx_rate_limiter": rate(receives)});
     let mut machine = start(folder.path(), &tap, &interface, script);
     let console = machine.await_console("later");
@@ -125,22 +125,25 @@ while read_counts later; do sleep 1; done"#;
     let sends = (sent_later - sent) / (end - start) / sends as f64;
     let receives = (received_later - received) / (end - start) / receives as f64;
     eprintln!("of what was allowed, the guest sent {sends:.3} and received {receives:.3}");
-    assert!((sends - 1.0).abs() < 0.05 && (receives - 1.0).abs() < 0.05, "{sends} {receives}: {console}");
+    let net = metrics(&machine, folder.path())["net"].clone();
+    assert!(
+        (sends - 1.0).abs() < 0.05 && (receives - 1.0).abs() < 0.05,
+        "{sends} {receives}: {console} {net}"
+    );
+    assert!(net["tx_rate_limiter_throttled"].as_u64() > Some(100), "{net}");
+    assert!(net["rx_rate_limiter_throttled"].as_u64() > Some(100), "{net}");
 
     let free = json!({"bandwidth": {"size": 0, "refill_time": 0}});
-    let change = json!({"iface_id": "eth0", "tx_rate_limiter": free, "rx_rate_limiter": rate(2_000_000)});
+    let change = json!({"iface_id": "eth0", "tx_rate_limiter": free, "rx_rate_limiter": rate(500_000)});
     machine.ask("PATCH", "/network-interfaces/eth0", &change);
     let config = machine.api("GET", "/vm/config", &Value::Null).1;
-    assert_eq!(config["network-interfaces"][0]["rx_rate_limiter"], rate(2_000_000));
+    assert_eq!(config["network-interfaces"][0]["rx_rate_limiter"], rate(500_000));
     std::thread::sleep(Duration::from_secs(2));
     let [start, sent, _] = counts(&machine.console(), "later");
     std::thread::sleep(Duration::from_secs(10));
     let [end, sent_later, _] = counts(&machine.console(), "later");
     let freed = (sent_later - sent) / (end - start);
-    assert!(freed > 1_500_000.0, "{freed} bytes a second without limits");
+    assert!(freed > 500_000.0, "{freed} bytes a second without limits");
     let unknown = machine.api("PATCH", "/network-interfaces/eth9", &json!({"iface_id": "eth9"}));
     assert_eq!(unknown.0, 400);
-    let net = &metrics(&machine, folder.path())["net"];
-    assert!(net["tx_rate_limiter_throttled"].as_u64() > Some(100), "{net}");
-    assert!(net["rx_rate_limiter_throttled"].as_u64() > Some(100), "{net}");
 }

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// runs in. Times stay, by which Python knows what it has compiled.
 const COPY: &str = "for file in \"$@\"; do echo \"$file\"
     case $file in *.py | *.pyc) ;; *) ldd \"$file\" 2>/dev/null | grep -o '/[^ ]*' || true ;; esac; done |
-    sort -u | while read -r file; do mkdir -p \"./$(dirname \"$file\")\"; cp -Lp \"$file\" \"./$file\"; done";
+    sort -u | xargs cp -Lp --parents -t .";
 
 /// Puts `programs` into `root` beneath `folder`, in the places that they have in the lab.
 ///

@@ -14,6 +14,9 @@ use vmm_sys_util::timerfd::TimerFd;
 use crate::config::{RateLimiter, TokenBucket};
 
 const NANOSECONDS_PER_MILLISECOND: i128 = 1_000_000;
+/// The shortest wait, or half the time in which the bucket fills if that is less (what comes after a full bucket
+/// is lost): woken for every token, a device would do little else.
+const REST: i128 = 10 * NANOSECONDS_PER_MILLISECOND;
 
 /// Limits one direction of one device.
 pub struct Limiter {
@@ -152,7 +155,7 @@ impl Bucket {
         limits.then_some(Bucket { size, fill_time, burst, units: size * fill_time, filled: now })
     }
 
-    /// How long until something is in the bucket.
+    /// How long to wait until something is in the bucket; zero when there is.
     pub fn wait(&mut self, now: Instant) -> Duration {
         if self.burst != 0 {
             return Duration::ZERO;
@@ -165,7 +168,7 @@ impl Bucket {
         if missing <= 0 {
             return Duration::ZERO;
         }
-        let nanoseconds = missing / self.size + 1;
+        let nanoseconds = (missing / self.size + 1).max(REST.min(self.fill_time / 2));
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
