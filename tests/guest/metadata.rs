@@ -127,7 +127,7 @@ echo; wget -q -O - --header 'Accept: application/json' http://169.254.170.2/late
 fn aws_s_own_programs_read_it() {
     let (folder, tap) = (folder(), tap::Tap::new("tap-mmds"));
     programs::add(folder.path(), &[CURL, "/usr/bin/bash", "/usr/bin/ec2-metadata"]);
-    programs::add_python(folder.path(), &asset("botocore"), "import botocore.utils, _strptime");
+    programs::add_python(folder.path(), Some(&asset("botocore")), "import botocore.utils, _strptime");
     let fetch = "import json, botocore.utils
 fetcher = botocore.utils.InstanceMetadataFetcher(timeout=60, num_attempts=2)
 print('BOTOCORE', json.dumps(fetcher.retrieve_iam_role_credentials(), sort_keys=True))

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use bulkhead_tests::bare::{Bare, QUIET, boot};
-use bulkhead_tests::{asset, root};
+use bulkhead_tests::{asset, programs, root};
 use serde_json::{Value, json};
 
 /// How long anything may take in an emulated lab.
@@ -26,8 +26,9 @@ impl Guest {
     fn start() -> Self {
         let folder =
             tempfile::Builder::new().prefix("bulkhead-vsock-").tempdir().expect("a temporary folder");
-        root::add_python(folder.path(), "os, socket, threading", include_str!("vsock.py"));
-        let script = "ulimit -n 4096; python3 -S /program.py; echo OVER; poweroff -f";
+        programs::add_python(folder.path(), None, "import os, socket, threading");
+        std::fs::write(folder.path().join("root/program.py"), include_str!("vsock.py")).expect("a program");
+        let script = "ulimit -n 4096; /usr/bin/python3 -S /program.py; echo OVER; poweroff -f";
         let initramfs = root::with_modules(folder.path(), script);
         let sections = json!({
             "vsock": {"guest_cid": 3, "uds_path": folder.path().join("v")},

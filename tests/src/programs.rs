@@ -27,12 +27,12 @@ pub fn add(folder: &Path, programs: &[&str]) {
     let _ = run(command.args(["-ec", COPY, "sh"]).args(programs).current_dir(&root), LIMIT).ok();
 }
 
-/// Puts Python into `root` beneath `folder`, with its modules that `import` (a statement, run with `path` in
-/// front of Python's own) brings, and those of `path` as `/site`.
+/// Puts Python into `root` beneath `folder`, with its modules that `import` (a statement) brings. With `site`, a
+/// folder of more modules, that comes in front of Python's own and into the guest as `/site`.
 ///
 /// # Panics
 /// When the lab has not got them.
-pub fn add_python(folder: &Path, path: &str, import: &str) {
+pub fn add_python(folder: &Path, site: Option<&str>, import: &str) {
     let list = format!(
         "import sys, encodings.idna\n{import}\n\
          for module in list(sys.modules.values()):\n\
@@ -40,10 +40,11 @@ pub fn add_python(folder: &Path, path: &str, import: &str) {
          \x20   print('\\n'.join(name for name in names if name and name.startswith('/usr')))"
     );
     let mut command = Command::new("/usr/bin/python3");
-    let modules = run(command.args(["-c", &list]).env("PYTHONPATH", path), LIMIT).ok();
+    let modules = run(command.args(["-c", &list]).env("PYTHONPATH", site.unwrap_or_default()), LIMIT).ok();
     let mut names: Vec<&str> = modules.stdout.lines().filter(|name| Path::new(name).exists()).collect();
     names.push("/usr/bin/python3");
     add(folder, &names);
-    let site = folder.join("root/site");
-    let _ = run(Command::new("cp").arg("-rp").arg(path).arg(site), LIMIT).ok();
+    if let Some(site) = site {
+        let _ = run(Command::new("cp").arg("-rp").arg(site).arg(folder.join("root/site")), LIMIT).ok();
+    }
 }

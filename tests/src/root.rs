@@ -54,28 +54,6 @@ pub fn with_lab_modules(folder: &Path, modules: &[&str], script: &str) -> PathBu
     bare::initramfs(folder, &format!("mkdir -p /mnt\n{inserts}{script}\npoweroff -f"))
 }
 
-/// Puts the lab's own Python into `root` beneath `folder`, with those of its modules that `imports` names (as
-/// in an `import` statement), and `program` as `/program.py`.
-///
-/// # Panics
-/// When the lab has none.
-pub fn add_python(folder: &Path, imports: &str, program: &str) {
-    let root = folder.join("root");
-    fs::create_dir_all(&root).expect("a folder");
-    fs::write(root.join("program.py"), program).expect("a program");
-    let list = format!(
-        "import sys, {imports}\n\
-         names = [getattr(module, '__file__', None) for module in list(sys.modules.values())]\n\
-         print('\\n'.join({{name for name in names if name and name.startswith('/usr')}}))"
-    );
-    let pack = "python=$(readlink -f /usr/bin/python3)\n\
-         { echo \"$python\"; ldd \"$python\" | grep -o '/[^ ]*'; \"$python\" -S -c \"$1\"; } | while read -r file; do\n\
-         mkdir -p \"./$(dirname \"$file\")\"; cp -L \"$file\" \"./$file\"; done\n\
-         mkdir -p bin; cp -L \"$python\" bin/python3";
-    let mut command = Command::new("sh");
-    let _ = run(command.args(["-ec", pack, "sh", &list]).current_dir(&root), LIMIT).ok();
-}
-
 /// How much memory of a process the host holds, in KiB.
 ///
 /// # Panics
