@@ -56,7 +56,9 @@ pub struct Drive {
     /// How much it may do in which time.
     #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
+    /// A vhost-user back end's socket, instead of a file. Refused for now.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     socket: Option<NotYet>,
 }
 

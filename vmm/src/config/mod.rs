@@ -129,7 +129,9 @@ pub struct MachineSpec {
     /// `--boot-timer`: the guest can say that it has booted.
     #[serde(skip)]
     pub boot_timer: bool,
+    /// Memory that comes later. Refused for now.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     memory_hotplug: Option<NotYet>,
 }
 
