@@ -111,10 +111,11 @@ impl Limiter {
         self.timer.as_raw_fd()
     }
 
-    /// The descriptor was readable: the device may try again.
+    /// The descriptor was readable: the device may try again. Harmless when it was not, or was before the timer
+    /// was last set: a worker that stopped so that others get their turn hears of its descriptor twice.
     pub fn timer_fired(&mut self) {
-        // Readable now, so this does not wait.
-        if self.waiting && self.timer.wait().is_ok() {
+        // Never read, which could wait: nobody listens to it until it is set anew, and then it is unreadable.
+        if self.waiting && !self.timer.is_armed().unwrap_or(false) {
             self.waiting = false;
         }
     }
@@ -152,7 +153,13 @@ impl Bucket {
         let fill_time = i128::from(spec.refill_time) * NANOSECONDS_PER_MILLISECOND;
         let limits = size != 0 && fill_time != 0;
         let burst = spec.one_time_burst.unwrap_or_default();
-        limits.then_some(Bucket { size, fill_time, burst, units: size * fill_time, filled: now })
+        let units = size.saturating_mul(fill_time);
+        limits.then_some(Bucket { size, fill_time, burst, units, filled: now })
+    }
+
+    /// The units of a full bucket. Sizes and times that nobody sees the end of are more than the number holds.
+    fn full(&self) -> i128 {
+        self.size.saturating_mul(self.fill_time)
     }
 
     /// How long to wait until something is in the bucket; zero when there is.
@@ -162,13 +169,13 @@ impl Bucket {
         }
         let passed = now.saturating_duration_since(self.filled).as_nanos();
         let brought = i128::try_from(passed).unwrap_or(i128::MAX).saturating_mul(self.size);
-        self.units = self.units.saturating_add(brought).min(self.size * self.fill_time);
+        self.units = self.units.saturating_add(brought).min(self.full());
         self.filled = now;
-        let missing = self.fill_time - self.units;
+        let missing = self.fill_time.saturating_sub(self.units);
         if missing <= 0 {
             return Duration::ZERO;
         }
-        let nanoseconds = (missing / self.size + 1).max(REST.min(self.fill_time / 2));
+        let nanoseconds = (missing / self.size).saturating_add(1).max(REST.min(self.fill_time / 2));
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
@@ -182,7 +189,7 @@ impl Bucket {
 
     fn give_back(&mut self, tokens: u64) {
         let more = i128::from(tokens).saturating_mul(self.fill_time);
-        self.units = self.units.saturating_add(more).min(self.size * self.fill_time);
+        self.units = self.units.saturating_add(more).min(self.full());
     }
 }
 
@@ -245,9 +252,31 @@ mod tests {
         assert!(limiter.pass(1));
         limiter.update(&RateLimiter { bandwidth: Some(bucket(1, 0, 5)), ops: None });
         assert!(limiter.pass(1) && !limiter.pass(1));
+        std::thread::sleep(Duration::from_millis(20));
         limiter.timer_fired();
         assert!(limiter.pass(1));
         limiter.give_back(1);
         assert!(limiter.pass(1));
+    }
+
+    #[test]
+    fn who_is_told_of_the_timer_too_early_goes_on_waiting_and_holds_nobody_up() {
+        let mut limiter = limiter(None, Some(bucket(1, 0, 5000)));
+        assert!(limiter.pass(1) && !limiter.pass(1));
+        limiter.timer_fired();
+        assert!(limiter.waiting());
+    }
+
+    #[test]
+    fn numbers_of_any_size_make_a_bucket() {
+        for (size, refill_time) in [(u64::MAX, u64::MAX), (1, u64::MAX), (u64::MAX, 1), (1 << 63, 1 << 40)] {
+            let now = Instant::now();
+            let mut bucket = Bucket::new(bucket(size, 0, refill_time), now).unwrap();
+            assert_eq!(bucket.wait(now), Duration::ZERO, "{size} {refill_time}");
+            (0..4).for_each(|_| bucket.take(u64::MAX));
+            assert!(bucket.wait(now + Duration::from_millis(1)) > Duration::ZERO, "{size} {refill_time}");
+            bucket.give_back(u64::MAX);
+            bucket.wait(now + Duration::from_secs(3600));
+        }
     }
 }
