@@ -6,7 +6,7 @@ use super::boot;
 use super::validate;
 use crate::service::Service;
 use crate::service::error::ServiceError;
-use crate::service::model::{Machine, Rates, UpdateMachine};
+use crate::service::model::{Machine, Phase, Rates, UpdateMachine};
 
 /// The milliseconds in which a bucket fills: it holds what a second allows.
 const SECOND: u64 = 1000;
@@ -18,6 +18,11 @@ impl Service {
         let id = self.machine(name).await?.metadata.id;
         let _turn = self.turn(&id).await;
         let machine = self.machine(&id).await?;
+        if machine.status.phase == Phase::Creating {
+            // Its VMM has read the old rates, perhaps, and cannot be told of others yet, perhaps.
+            let message = format!("Machine {} is on its way up", machine.metadata.name);
+            return Err(ServiceError::Conflict { message });
+        }
         if let Some(live) = self.live(&id) {
             let rates = change.rates;
             if let Some(limiter) = disk(&rates) {
