@@ -1,10 +1,9 @@
 //! Holding a machine, and letting it go on.
 
-use std::io;
 use std::sync::Arc;
 
 use super::live::Live;
-use crate::host::HostError;
+use super::to_its_end;
 use crate::service::Service;
 use crate::service::error::{ServiceError, chain};
 use crate::service::model::{Machine, Phase};
@@ -20,14 +19,9 @@ impl Service {
         self.hold(name, false).await
     }
 
-    /// In a task of its own: a client that goes away does not come between the VMM and the record.
     async fn hold(self: &Arc<Self>, name: &str, hold: bool) -> Result<Machine, ServiceError> {
         let (service, name) = (Arc::clone(self), name.to_owned());
-        let held = tokio::spawn(async move { service.hold_and_record(&name, hold).await });
-        held.await.unwrap_or_else(|error| {
-            let (program, source) = ("pause".into(), io::Error::other(error));
-            Err(HostError::Process { operation: "finish", program, source }.into())
-        })
+        to_its_end(async move { service.hold_and_record(&name, hold).await }).await
     }
 
     async fn hold_and_record(&self, name: &str, hold: bool) -> Result<Machine, ServiceError> {

@@ -88,6 +88,21 @@ async fn a_client_that_goes_away_leaves_a_record_that_is_true() {
 }
 
 #[tokio::test]
+async fn rates_that_a_vmm_has_taken_are_recorded_without_their_client() {
+    let (_folder, service) = daemon(Phase::Running).await;
+    let _told = vmm(&service, Some(Duration::from_millis(200)));
+    let rates = Rates { disk_bytes_per_s: Some(7), ..Rates::default() };
+    let update = service.update_machine("m", UpdateMachine { rates });
+    assert!(tokio::time::timeout(Duration::from_millis(100), update).await.is_err());
+    let recorded = async {
+        while service.machine(ID).await.unwrap().spec.rates != rates {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_vmm_that_does_not_answer_is_not_left_to_pause_later() {
     let (_folder, service) = daemon(Phase::Running).await;
     let mut told = vmm(&service, None);
