@@ -82,7 +82,9 @@ pub(super) fn open(
     }
     if let Some(entropy) = &spec.entropy {
         let limits = entropy.rate_limiter.unwrap_or_default();
-        devices.push(Box::new(RngDevice::new("rng", limits, metrics.group("entropy"))));
+        let device = RngDevice::new("rng", &limits, metrics.group("entropy"))
+            .map_err(|error| BuildError::Device("entropy".into(), error.into()))?;
+        devices.push(Box::new(device));
     }
     if let Some(balloon) = &spec.balloon {
         let handle = BalloonHandle::new(balloon);

@@ -85,6 +85,8 @@ impl Service {
             }
         }
         self.tell(&machine, "adopted", None).await;
+        let (service, settled, settled_id) = (Arc::clone(self), Arc::clone(&live), id.clone());
+        tokio::spawn(async move { service.settle(&settled_id, &settled).await });
         let service = Arc::clone(self);
         tokio::spawn(async move { service.supervise(&id, live, runtime.log_base).await });
     }

@@ -1,23 +1,38 @@
 //! How much a machine may do a second: the VMM's rate limiters.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::boot;
-use super::validate;
+use super::{boot, to_its_end, validate};
 use crate::service::Service;
 use crate::service::error::ServiceError;
-use crate::service::model::{Machine, Rates, UpdateMachine};
+use crate::service::model::{Machine, Phase, Rates, UpdateMachine};
 
 /// The milliseconds in which a bucket fills: it holds what a second allows.
 const SECOND: u64 = 1000;
 
 impl Service {
     /// Changes a machine. One that runs obeys at once, and the change stays for later starts.
-    pub async fn update_machine(&self, name: &str, change: UpdateMachine) -> Result<Machine, ServiceError> {
+    pub async fn update_machine(
+        self: &Arc<Self>,
+        name: &str,
+        change: UpdateMachine,
+    ) -> Result<Machine, ServiceError> {
         validate::rates(&change.rates)?;
+        let (service, name) = (Arc::clone(self), name.to_owned());
+        to_its_end(async move { service.limit_and_record(&name, change).await }).await
+    }
+
+    async fn limit_and_record(&self, name: &str, change: UpdateMachine) -> Result<Machine, ServiceError> {
         let id = self.machine(name).await?.metadata.id;
         let _turn = self.turn(&id).await;
         let machine = self.machine(&id).await?;
+        if machine.status.phase == Phase::Creating {
+            // Its VMM has read the old rates, perhaps, and cannot be told of others yet, perhaps.
+            let message = format!("Machine {} is on its way up", machine.metadata.name);
+            return Err(ServiceError::Conflict { message });
+        }
         if let Some(live) = self.live(&id) {
             let rates = change.rates;
             if let Some(limiter) = disk(&rates) {

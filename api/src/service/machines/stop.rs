@@ -80,6 +80,11 @@ impl Service {
         if signal == SIGKILL {
             wake(&machine, &live).await;
             end(&live).await;
+        } else if machine.status.phase == Phase::Paused {
+            // It would come when nobody expects it any more.
+            let message =
+                format!("Machine {} is paused: no signal but KILL reaches it", machine.metadata.name);
+            return Err(ServiceError::Conflict { message });
         } else {
             send(&live, signal, false).await.map_err(|source| ServiceError::Guest {
                 name: machine.metadata.name.clone(),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vmm_sys_util::timerfd::TimerFd;
 
@@ -67,10 +67,10 @@ impl Metadata {
         self.armed.then(|| self.timer.as_raw_fd())
     }
 
-    /// The timer was readable.
+    /// The timer was readable. It may have been set anew since: the guest's frames come first.
     pub fn timer_fired(&mut self) {
-        // Readable now, so this does not wait.
-        if self.armed && self.timer.wait().is_ok() {
+        // Never read, which could wait: nobody listens to it until it is set anew, and then it is unreadable.
+        if self.armed && !self.timer.is_armed().unwrap_or(false) {
             self.armed = false;
             self.touched = true;
             self.stack.tick(Instant::now());
@@ -85,12 +85,30 @@ impl Metadata {
         match self.stack.delay(Instant::now()) {
             // Without a timer, what waits goes on with the guest's next frame.
             Some(delay) => self.armed = self.timer.reset(delay, None).is_ok(),
-            None if self.armed => {
-                // An hour is as good as never: nothing listens to it, and the next delay replaces it.
-                let _ = self.timer.reset(Duration::from_secs(3600), None);
-                self.armed = false;
-            }
-            None => {}
+            // Nothing listens to it, and the next delay replaces it.
+            None => self.armed = false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_was_set_anew_meanwhile_holds_nobody_up() {
+        let config = serde_json::json!({"network_interfaces": ["eth0"]});
+        let wire = Wire { config: serde_json::from_value(config).unwrap(), mtu: 1500 };
+        let mut metadata = Metadata::new(Mmds::new(1000, Default::default()), wire).unwrap();
+        metadata.timer.reset(Duration::from_secs(5), None).unwrap();
+        metadata.armed = true;
+        metadata.timer_fired();
+        assert!(metadata.armed);
+        metadata.timer.reset(Duration::from_nanos(1), None).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+        metadata.timer_fired();
+        assert!(!metadata.armed);
     }
 }

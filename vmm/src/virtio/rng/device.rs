@@ -1,6 +1,7 @@
 //! What the entropy device is.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use super::worker::RngWorker;
 use crate::config::RateLimiter;
@@ -15,23 +16,25 @@ const DEVICE_TYPE: u32 = 4;
 const QUEUE_SIZES: [u16; 1] = [64];
 
 /// An entropy device.
-#[derive(Debug)]
 pub struct RngDevice {
     id: String,
-    limits: RateLimiter,
+    /// Outlives a reset of the device: a guest gains nothing by one.
+    limiter: Arc<Mutex<Limiter>>,
     metrics: Arc<EntropyMetrics>,
 }
 
 impl RngDevice {
-    /// An entropy device by the name of `id` that gives no more than `limits` allow.
-    pub fn new(id: &str, limits: RateLimiter, metrics: Arc<EntropyMetrics>) -> RngDevice {
-        RngDevice { id: id.to_owned(), limits, metrics }
+    /// An entropy device by the name of `id` that gives no more than `limits` allow. Fails when the host has no
+    /// timer for them.
+    pub fn new(id: &str, limits: &RateLimiter, metrics: Arc<EntropyMetrics>) -> io::Result<RngDevice> {
+        let limiter = Arc::new(Mutex::new(Limiter::new(limits)?));
+        Ok(RngDevice { id: id.to_owned(), limiter, metrics })
     }
 
     /// One without limits, counted for nobody.
     #[cfg(test)]
     pub fn plain(id: &str) -> RngDevice {
-        RngDevice::new(id, RateLimiter::default(), Arc::default())
+        RngDevice::new(id, &RateLimiter::default(), Arc::default()).unwrap()
     }
 }
 
@@ -55,10 +58,10 @@ impl VirtioDevice for RngDevice {
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
 
     fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
-        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
-        let limiter = Limiter::new(&self.limits)
-            .inspect_err(|_| self.metrics.activate_fails.increment())
-            .map_err(|_| NeedsReset)?;
-        Ok(Box::new(RngWorker::new(requests, limiter, Arc::clone(&self.metrics))))
+        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| {
+            self.metrics.activate_fails.increment();
+            NeedsReset
+        })?;
+        Ok(Box::new(RngWorker::new(requests, Arc::clone(&self.limiter), Arc::clone(&self.metrics))))
     }
 }

@@ -15,7 +15,7 @@ fn limits_hold_requests_back_and_lose_none() {
     let ops = TokenBucket { size: 1, one_time_burst: None, refill_time: 20 };
     let limits = RateLimiter { bandwidth: None, ops: Some(ops) };
     let metrics = Arc::<EntropyMetrics>::default();
-    let device = RngDevice::new("rng", limits, metrics.clone());
+    let device = RngDevice::new("rng", &limits, metrics.clone()).unwrap();
     let mut rng = VirtIORng::<ArenaHal, _>::new(machine.window(device)).unwrap();
     let start = Instant::now();
     for _ in 0..4 {
@@ -24,6 +24,29 @@ fn limits_hold_requests_back_and_lose_none() {
     assert!(start.elapsed() >= Duration::from_millis(55), "{:?}", start.elapsed());
     assert_eq!(metrics.entropy_bytes.total(), 256);
     assert_eq!(metrics.entropy_rate_limiter_throttled.total(), 3);
+}
+
+#[test]
+fn a_guest_gains_nothing_by_a_reset() {
+    let machine = Machine::new();
+    let ops = TokenBucket { size: 1, one_time_burst: None, refill_time: 3_600_000 };
+    let limits = RateLimiter { bandwidth: None, ops: Some(ops) };
+    let metrics = Arc::<EntropyMetrics>::default();
+    let device = RngDevice::new("rng", &limits, metrics.clone()).unwrap();
+    let mut driver = Hostile::new(&machine, device);
+    driver.start(COMMON, 8);
+    driver.describe(0, 0, &[Buffer(0x4_0000, 16, WRITE, 0)]);
+    driver.offer(0, 0);
+    driver.wait_used(0, 1);
+    driver.start(COMMON, 8);
+    driver.describe(0, 0, &[Buffer(0x4_0000, 16, WRITE, 0)]);
+    driver.offer(0, 0);
+    let end = Instant::now() + Duration::from_secs(10);
+    while metrics.entropy_rate_limiter_throttled.total() == 0 && metrics.entropy_event_count.total() == 1 {
+        assert!(Instant::now() < end, "the request is neither served nor held back");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(metrics.entropy_event_count.total(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the entropy device does.
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::memory::GuestMemory;
 use crate::metrics::EntropyMetrics;
@@ -19,44 +19,50 @@ const DRAW: usize = 1024;
 /// Fills buffers with random bytes.
 pub struct RngWorker {
     requests: Ring,
-    limiter: Limiter,
+    limiter: Arc<Mutex<Limiter>>,
+    /// The limiter's descriptor while that is waited for.
+    waiting: Option<RawFd>,
     metrics: Arc<EntropyMetrics>,
 }
 
 impl RngWorker {
     /// A worker for the queue of requests.
-    pub fn new(requests: Ring, limiter: Limiter, metrics: Arc<EntropyMetrics>) -> RngWorker {
-        RngWorker { requests, limiter, metrics }
+    pub fn new(requests: Ring, limiter: Arc<Mutex<Limiter>>, metrics: Arc<EntropyMetrics>) -> RngWorker {
+        RngWorker { requests, limiter, waiting: None, metrics }
     }
 
-    fn serve(&mut self) -> Result<Turn, NeedsReset> {
+    fn turn(&mut self, limiter_fired: bool) -> Result<Turn, NeedsReset> {
         let metrics = &self.metrics;
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        if limiter_fired {
+            limiter.timer_fired();
+            metrics.rate_limiter_event_count.increment();
+        }
         let bytes = |chain: &Chain| chain.writable().len().min(REQUEST_MAX);
-        let waited = self.limiter.waiting();
+        let waited = limiter.waiting();
         let turn = self
             .requests
-            .serve_within(&mut self.limiter, bytes, |memory, chain| fill(memory, chain, metrics))
+            .serve_within(&mut limiter, bytes, |memory, chain| fill(memory, chain, metrics))
             .inspect_err(|_| metrics.entropy_event_fails.increment())?;
-        if self.limiter.waiting() && !waited {
+        if limiter.waiting() && !waited {
             metrics.entropy_rate_limiter_throttled.increment();
         }
+        self.waiting = limiter.waiting().then(|| limiter.descriptor());
         Ok(turn)
     }
 }
 
 impl Worker for RngWorker {
     fn descriptors(&self) -> Vec<(RawFd, u16)> {
-        if self.limiter.waiting() { vec![(self.limiter.descriptor(), 0)] } else { Vec::new() }
+        self.waiting.iter().map(|descriptor| (*descriptor, 0)).collect()
     }
 
     fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
-        self.serve()
+        self.turn(false)
     }
 
     fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
-        self.limiter.timer_fired();
-        self.metrics.rate_limiter_event_count.increment();
-        self.serve()
+        self.turn(true)
     }
 }
 
