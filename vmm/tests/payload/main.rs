@@ -12,6 +12,8 @@ mod code;
 mod ending;
 mod hostile;
 mod pause;
+mod processor;
+mod requests;
 mod run;
 mod seen;
 mod storage;
