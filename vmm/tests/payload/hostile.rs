@@ -77,10 +77,11 @@ fn every_device_register_can_be_touched_in_every_width_with_any_value() {
 #[test]
 fn every_device_register_can_be_touched_in_eight_bytes() {
     for value in VALUES.map(|value| u64::from(value) << 32 | u64::from(value)) {
-        let code = (0..PAGES).map(|page| u64::from(DEVICES + page * WINDOW)).fold(
-            Code::default().map(DEVICES.into()),
-            |code, page| code.touch_memory_wide(page, page + u64::from(REGISTERS), value),
-        );
+        let code = (0..PAGES)
+            .map(|page| u64::from(DEVICES + page * WINDOW))
+            .fold(Code::default().map(DEVICES.into()), |code, page| {
+                code.touch_memory_wide(page, page + u64::from(REGISTERS), value)
+            });
         let ended = run_with_devices(&code.print("\nstill here\n").power_off().long_mode());
         assert_eq!(ended.status, Some(0), "{value:#x}: {ended:?}");
         assert!(ended.console.contains("\nstill here\n"), "{value:#x}: {ended:?}");

@@ -12,7 +12,6 @@ mod code;
 mod ending;
 mod hostile;
 mod pause;
-mod processor;
 mod requests;
 mod run;
 mod seen;

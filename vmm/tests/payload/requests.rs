@@ -1,5 +1,6 @@
 //! Requests that nobody should send, to a machine that runs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -107,7 +108,16 @@ fn no_request_opens_or_closes_descriptors_not_even_with_some_attached() {
     assert!(running.resident() < resident + 2048, "{resident} KiB, then {} KiB", running.resident());
     assert_eq!(running.api("GET", "/", Value::Null).1["state"], "Running");
     let start = Instant::now();
-    while running.descriptors() != before {
+    // A drive whose file is opened anew has it by another number.
+    let settled = |(number, target): (&String, &String)| {
+        (if target.ends_with("kernel") { String::new() } else { number.clone() }, target.clone())
+    };
+    let sorted = |open: &BTreeMap<String, String>| {
+        let mut open: Vec<_> = open.iter().map(settled).collect();
+        open.sort();
+        open
+    };
+    while sorted(&running.descriptors()) != sorted(&before) {
         assert!(start.elapsed() < PATIENCE, "{before:#?}, then {:#?}", running.descriptors());
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -166,7 +166,8 @@ fn a_header_of_another_format_names_no_file_not_even_after_a_restart_or_a_change
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
     // QCOW2's: a backing file of 11 bytes at 0x200, and 64 KiB of clusters for 1 TiB.
-    let mut header = [b"QFI\xfb", &2u32.to_be_bytes()[..], &0x200u64.to_be_bytes(), &11u32.to_be_bytes()].concat();
+    let mut header =
+        [b"QFI\xfb", &2u32.to_be_bytes()[..], &0x200u64.to_be_bytes(), &11u32.to_be_bytes()].concat();
     header.extend([&16u32.to_be_bytes()[..], &(1u64 << 40).to_be_bytes()].concat());
     header.resize(0x200, 0);
     header.extend(b"/etc/passwd");
