@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -123,4 +124,37 @@ fn no_request_opens_or_closes_descriptors_not_even_with_some_attached() {
     }
     running.signal("TERM");
     assert_eq!(running.wait().status, Some(143));
+}
+
+#[test]
+fn every_socket_is_a_private_file_and_none_is_abstract() {
+    let running = machine();
+    let table = std::fs::read_to_string(format!("/proc/{}/net/unix", running.child.id())).unwrap();
+    let open = running.descriptors();
+    let sockets = open.values().filter_map(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+    let mut names = Vec::new();
+    for inode in sockets {
+        // Num, RefCount, Protocol, Flags, Type, St, Inode, Path.
+        let line = table.lines().find(|line| line.split_whitespace().nth(6) == Some(inode));
+        names.extend(line.unwrap_or_else(|| panic!("{inode} is no Unix socket")).split_whitespace().nth(7));
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["api.sock", "v.sock"]);
+    for name in names {
+        let mode = std::fs::metadata(running.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    running.signal("TERM");
+    running.wait();
+}
+
+#[test]
+fn a_file_that_may_not_grow_further_ends_nobody() {
+    let running = machine();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    // SIGXFSZ is 25.
+    assert_ne!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 << 24, 0, "{ignored}");
+    running.signal("TERM");
+    running.wait();
 }
