@@ -80,3 +80,18 @@ fn a_table_at_the_end_of_everything_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_chain_that_was_read_stays_as_it_was() {
+    let memory = hostile_memory();
+    let table = DescriptorTable { address: GuestAddress(TABLE), length: 8 };
+    write_table(&memory, TABLE, &[(0x4000, 8, NEXT, 1), (0x5000, 8, WRITE, 0)]);
+    let mut chain = Chain::default();
+    chain.read(&memory, table, 0, true).unwrap();
+    // The guest thinks better of it.
+    write_table(&memory, TABLE, &[(1 << 40, u32::MAX, NEXT | WRITE, 7), (u64::MAX, u32::MAX, INDIRECT, 9)]);
+    let pieces =
+        |span: Span<'_>| span.pieces().map(|piece| (piece.address.0, piece.length)).collect::<Vec<_>>();
+    assert_eq!(pieces(chain.readable()), [(0x4000, 8)]);
+    assert_eq!(pieces(chain.writable()), [(0x5000, 8)]);
+}

@@ -181,3 +181,43 @@ fn vsock() {
         survives(VsockDevice::new("vsock", 3, path, Default::default()).unwrap(), seed);
     }
 }
+
+const NONE: [u32; 0] = [];
+
+/// The bits of a device's features, without those that all have.
+fn features(device: &dyn VirtioDevice) -> Vec<u32> {
+    assert_eq!(device.features() & COMMON, COMMON);
+    (0..64).filter(|bit| (device.features() & !COMMON) >> bit & 1 != 0).collect()
+}
+
+#[test]
+fn devices_offer_what_is_on_this_list_and_nothing_else() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    // SEG_MAX, RO, FLUSH, DISCARD, WRITE_ZEROES; no SCSI (7), several queues (12), secure erase (16), zones (17).
+    let block =
+        |read_only, flush| BlockDevice::of(&file, BlockSpec { read_only, flush, ..BlockSpec::default() });
+    assert_eq!(features(&block(false, true)), [2, 9, 13, 14]);
+    assert_eq!(features(&block(true, false)), [2, 5]);
+    let raw = RawDrive::from_file(file.try_clone().unwrap()).unwrap();
+    let mapping = FileMapping::new(raw.file(), raw.size(), false).unwrap();
+    let region = PmemRegion { address: 1 << 32, mapping: Arc::new(mapping) };
+    let pmem = PmemDevice::new("pmem", region, raw, &RateLimiter::default(), Arc::default()).unwrap();
+    assert_eq!(features(&pmem), NONE);
+    assert_eq!(features(&RngDevice::plain("rng")), NONE);
+    let folder = tempfile::tempdir().unwrap();
+    let vsock = VsockDevice::new("vsock", 3, folder.path().join("v"), Default::default()).unwrap();
+    // Neither datagrams (1) nor sequences of packets.
+    assert_eq!(features(&vsock), NONE);
+    // Checksums, segmentation, the address, merged buffers; no control queue (17), announcements (21), several
+    // pairs of queues (22), hashes (57), receive side scaling (60).
+    let net = NetDevice::plain(Tap::from_socket(UnixDatagram::pair().unwrap().0), [2; 6]);
+    assert_eq!(features(&net), [0, 1, 5, 7, 8, 10, 11, 12, 14, 15]);
+    let spec = serde_json::json!({
+        "amount_mib": 1, "deflate_on_oom": true, "stats_polling_interval_s": 1,
+        "free_page_hinting": true, "free_page_reporting": true,
+    });
+    // Statistics, deflation, hints, reports; no page poisoning (4).
+    let balloon = BalloonHandle::new(&serde_json::from_value(spec).unwrap());
+    assert_eq!(features(&BalloonDevice::new(balloon, Default::default())), [1, 2, 3, 5]);
+}

@@ -3,6 +3,9 @@
 
 /// Where the code is loaded and entered.
 const LOAD: u32 = 0x10_0000;
+/// The boot page tables' entries for GiBs, and a page for a table that one gets.
+const PAGE_DIRECTORIES: u64 = 0xa000;
+const TABLE: u64 = 0xc000;
 
 /// Machine code under construction.
 #[derive(Default, Clone)]
@@ -32,8 +35,18 @@ impl Code {
         self.bytes(&[0x31, 0xd2, 0xec, 0x66, 0xed, 0xed, 0x66, 0xff, 0xc2, 0x75, 0xf7])
     }
 
-    /// Reads every second byte from `start` to `end` in 1, 2 and 4 bytes and writes `value` there in the
-    /// same widths. 32-bit code only.
+    /// Writes `value` to the ports from `start` to `end` in 1, 2 and 4 bytes.
+    pub fn write_ports(self, start: u32, end: u32, value: u32) -> Self {
+        // mov edx, start; mov eax, value
+        let code = self.bytes(&[0xba]).bytes(&start.to_le_bytes());
+        let code = code.bytes(&[0xb8]).bytes(&value.to_le_bytes());
+        // again: out dx, al; out dx, ax; out dx, eax; inc edx; cmp edx, end; jb again
+        let code = code.bytes(&[0xee, 0x66, 0xef, 0xef, 0xff, 0xc2, 0x81, 0xfa]);
+        code.bytes(&end.to_le_bytes()).bytes(&[0x72, 0xf2])
+    }
+
+    /// Reads every byte from `start` to `end` in 1, 2 and 4 bytes, aligned or not, and writes `value` there
+    /// in the same widths. 32-bit code only.
     pub fn touch_memory(self, start: u32, end: u32, value: u32) -> Self {
         // mov esi, start; mov ecx, end; mov ebx, value
         let code = self.bytes(&[0xbe]).bytes(&start.to_le_bytes());
@@ -43,8 +56,40 @@ impl Code {
         let code = code.bytes(&[0x8a, 0x06, 0x66, 0x8b, 0x06, 0x8b, 0x06]);
         // mov [esi], bl; mov [esi], bx; mov [esi], ebx
         let code = code.bytes(&[0x88, 0x1e, 0x66, 0x89, 0x1e, 0x89, 0x1e]);
-        // add esi, 2; cmp esi, ecx; jb again
-        code.bytes(&[0x83, 0xc6, 0x02, 0x39, 0xce, 0x72, 0xeb])
+        // inc esi; cmp esi, ecx; jb again
+        code.bytes(&[0xff, 0xc6, 0x39, 0xce, 0x72, 0xec])
+    }
+
+    /// The same in 8 bytes. Long mode only.
+    pub fn touch_memory_wide(self, start: u64, end: u64, value: u64) -> Self {
+        // mov rsi, start; mov rcx, end; mov rbx, value
+        let code = self.bytes(&[0x48, 0xbe]).bytes(&start.to_le_bytes());
+        let code = code.bytes(&[0x48, 0xb9]).bytes(&end.to_le_bytes());
+        let code = code.bytes(&[0x48, 0xbb]).bytes(&value.to_le_bytes());
+        // again: mov rax, [rsi]; mov [rsi], rbx; inc rsi; cmp rsi, rcx; jb again
+        code.bytes(&[0x48, 0x8b, 0x06, 0x48, 0x89, 0x1e, 0x48, 0xff, 0xc6, 0x48, 0x39, 0xce, 0x72, 0xf2])
+    }
+
+    /// Prints the type of the virtio device at `page`, 64 added: a letter. 32-bit code only.
+    pub fn print_type(self, page: u32) -> Self {
+        // mov esi, page + 8; mov eax, [esi]; add al, 64; mov dx, 0x3f8; out dx, al
+        let code = self.bytes(&[0xbe]).bytes(&(page + 8).to_le_bytes());
+        code.bytes(&[0x8b, 0x06, 0x04, 64, 0x66, 0xba, 0xf8, 0x03, 0xee])
+    }
+
+    /// Maps the first 2 MiB of the GiB at `address` where they are. Long mode only.
+    pub fn map(self, address: u64) -> Self {
+        // Present and writable; the second one is a page of 2 MiB.
+        let code = self.store(TABLE | 3, PAGE_DIRECTORIES + 8 * (address >> 30));
+        // mov rax, cr3; mov cr3, rax
+        code.store(address | 0x83, TABLE).bytes(&[0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8])
+    }
+
+    /// Stores `value` at `address`. Long mode only.
+    fn store(self, value: u64, address: u64) -> Self {
+        // mov rax, value; mov [address], rax
+        let code = self.bytes(&[0x48, 0xb8]).bytes(&value.to_le_bytes());
+        code.bytes(&[0x48, 0xa3]).bytes(&address.to_le_bytes())
     }
 
     /// Writes `byte` to the serial port for ever.

@@ -12,6 +12,7 @@ mod code;
 mod ending;
 mod hostile;
 mod pause;
+mod requests;
 mod run;
 mod seen;
 mod storage;

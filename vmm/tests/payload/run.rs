@@ -1,5 +1,6 @@
 //! Starting the program with a payload, and what is left when it has ended.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -83,7 +84,26 @@ impl Running {
 
     /// What the guest has printed so far.
     pub fn console(&self) -> String {
-        fs::read_to_string(self.path("console")).unwrap()
+        String::from_utf8_lossy(&fs::read(self.path("console")).unwrap()).into_owned()
+    }
+
+    /// Waits until the guest has printed so many bytes.
+    pub fn await_output(&self, length: usize) {
+        let start = Instant::now();
+        while self.console().len() < length {
+            assert!(start.elapsed() < PATIENCE, "no {length} bytes on the console within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the process has open: descriptors and what they are.
+    pub fn descriptors(&self) -> BTreeMap<String, String> {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let open = folder.map(|entry| entry.unwrap().path());
+        // One that is closed meanwhile is none.
+        open.filter_map(|path| Some((name(&path), fs::read_link(&path).ok()?.to_string_lossy().into_owned())))
+            .collect()
     }
 
     /// Waits until the guest has printed `text`.

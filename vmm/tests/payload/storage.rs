@@ -10,24 +10,10 @@ use crate::run::{Running, start};
 
 /// Where the first file as memory is in a small machine.
 const PMEM: u64 = 4 << 30;
-/// The entry of the boot page tables for the GiB there, and a page for the table that it gets.
-const ENTRY: u64 = 0xa000 + 4 * 8;
-const TABLE: u64 = 0xc000;
-
-/// Stores `value` at `address`. Long mode only.
-fn store(code: Code, value: u64, address: u64) -> Code {
-    // mov rax, value; mov [address], rax
-    let code = code.bytes(&[0x48, 0xb8]).bytes(&value.to_le_bytes());
-    code.bytes(&[0x48, 0xa3]).bytes(&address.to_le_bytes())
-}
-
 /// Prints the first byte of the file, writes `X` over it, and prints it again. Long mode only.
 fn overwrite() -> Code {
-    // Present and writable; the second one is a page of 2 MiB.
-    let code = store(Code::default(), TABLE | 3, ENTRY);
-    let code = store(code, PMEM | 0x83, TABLE);
-    // mov rax, cr3; mov cr3, rax; mov rsi, PMEM
-    let code = code.bytes(&[0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]);
+    let code = Code::default().map(PMEM);
+    // mov rsi, PMEM
     let code = code.bytes(&[0x48, 0xbe]).bytes(&PMEM.to_le_bytes());
     // mov al, [rsi]; mov dx, 0x3f8; out dx, al; mov al, 'X'; mov [rsi], al; mov al, [rsi]; out dx, al
     code.bytes(&[0x8a, 0x06, 0x66, 0xba, 0xf8, 0x03, 0xee])
@@ -162,4 +148,52 @@ fn drives_and_memory_files_are_changed_while_the_guest_runs() {
         );
         assert_eq!(metrics["pmem_p"]["flush_count"], 0);
     }
+}
+
+/// Where the first virtio device's configuration space is.
+const CONFIG: u32 = 0xc000_1100;
+
+/// Prints the first two bytes of the first device's configuration space, a line each time, for ever.
+fn print_capacity() -> Code {
+    // mov esi, CONFIG; mov edx, 0x3f8
+    let code = Code::default().bytes(&[0xbe]).bytes(&CONFIG.to_le_bytes()).bytes(&[0xba, 0xf8, 3, 0, 0]);
+    // again: mov al, [esi]; out dx, al; mov al, [esi + 1]; out dx, al; mov al, 10; out dx, al; jmp again
+    code.bytes(&[0x8a, 0x06, 0xee, 0x8a, 0x46, 0x01, 0xee, 0xb0, 0x0a, 0xee, 0xeb, 0xf4])
+}
+
+#[test]
+fn a_header_of_another_format_names_no_file_not_even_after_a_restart_or_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    // QCOW2's: a backing file of 11 bytes at 0x200, and 64 KiB of clusters for 1 TiB.
+    let mut header =
+        [b"QFI\xfb", &2u32.to_be_bytes()[..], &0x200u64.to_be_bytes(), &11u32.to_be_bytes()].concat();
+    header.extend([&16u32.to_be_bytes()[..], &(1u64 << 40).to_be_bytes()].concat());
+    header.resize(0x200, 0);
+    header.extend(b"/etc/passwd");
+    std::fs::write(&disk, &header).unwrap();
+    // As many sectors as can be printed.
+    let size = u64::from(u16::from_le_bytes(*b"AB")) * 512;
+    std::fs::File::options().write(true).open(&disk).unwrap().set_len(size).unwrap();
+    let drive = json!({"drive_id": "d", "is_root_device": false, "path_on_host": disk});
+    let mut drives = json!([drive]);
+    for _ in 0..2 {
+        let running = start(&print_capacity().pvh(), json!({"drives": drives}));
+        running.await_output(3);
+        for _ in 0..2 {
+            let change = json!({"drive_id": "d", "path_on_host": disk});
+            assert_eq!(call(&running, "PATCH", "/drives/d", &change).0, 204);
+            let seen = running.console().len();
+            running.await_output(seen + 30);
+            assert!(running.descriptors().values().all(|target| !target.ends_with("passwd")));
+        }
+        // The next machine gets the drive as this one tells it.
+        drives = call(&running, "GET", "/vm/config", &json!({})).1["drives"].clone();
+        running.signal("TERM");
+        let console = running.wait().console;
+        let lines: Vec<&str> = console.lines().filter(|line| line.len() == 2).collect();
+        assert!(lines.len() > 10 && lines.iter().all(|line| *line == "AB"), "{console}");
+    }
+    let left = std::fs::read(&disk).unwrap();
+    assert_eq!((left.len() as u64, &left[..header.len()]), (size, &header[..]));
 }

@@ -8,6 +8,7 @@ mod layout;
 mod lexer;
 mod manifests;
 mod names;
+mod security;
 mod size;
 mod tree;
 mod unfinished;
@@ -37,13 +38,14 @@ impl fmt::Display for Finding {
 }
 
 /// All rules, in the order in which people read about them.
-const RULES: [fn(&Tree) -> Vec<Finding>; 8] = [
+const RULES: [fn(&Tree) -> Vec<Finding>; 9] = [
     layout::check,
     manifests::check,
     names::check,
     size::check,
     edges::check,
     errors::check,
+    security::check,
     unfinished::check,
     unsafety::check,
 ];

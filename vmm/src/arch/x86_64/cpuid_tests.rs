@@ -31,6 +31,25 @@ fn nested_virtualization_is_hidden() {
 }
 
 #[test]
+fn no_template_brings_nested_virtualization_back() {
+    let register = |bits: &str| serde_json::json!({"register": "ecx", "bitmap": format!("0b{bits}")});
+    let change = |leaf, modifiers| serde_json::json!({"leaf": leaf, "subleaf": "0x0", "flags": 0, "modifiers": modifiers});
+    let asked = [
+        // The bits of VMX and SSE3, and that of SVM.
+        change("0x1", [register("1xxxx0")]),
+        change("0x80000001", [register("1xx")]),
+        change("0x8000000a", [register("1")]),
+    ];
+    let template = serde_json::from_value(serde_json::json!({"cpuid_modifiers": asked})).unwrap();
+    let mut supported = supported();
+    crate::arch::x86_64::template::change_cpuid(&mut supported, &template).unwrap();
+    let cpuid = CpuidTable::new(&supported, Topology { vcpus: 1, smt: false }, true).for_vcpu(0).unwrap();
+    assert_eq!(leaf(&cpuid, 1, 0).unwrap().ecx & (VMX | 1), 0, "SSE3 is gone as it was asked for");
+    assert_eq!(leaf(&cpuid, 0x8000_0001, 0).unwrap().ecx & SVM, 0);
+    assert!(leaf(&cpuid, 0x8000_000a, 0).is_none());
+}
+
+#[test]
 fn every_vcpu_tells_its_own_apic_id() {
     let table = table(32, false);
     for index in 0..32 {

@@ -117,6 +117,8 @@ fn the_configuration_space_is_read_and_only_one_field_written() {
     guest.driver.access(0x102, 8, u64::MAX / 3);
     assert_eq!(guest.config()[0], 3 * 256);
     guest.driver.write(0x104, 5);
+    guest.driver.write(0x100, 9);
+    guest.driver.write(0x108, 9);
     assert_eq!(guest.driver.read(0xfc), generation, "the driver's own changes are no news to it");
     guest.driver.interrupts();
     guest.handle.set_target(77);

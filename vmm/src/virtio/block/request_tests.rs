@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtio_drivers::device::blk::{BlkReq, BlkResp, VirtIOBlk};
 use vm_memory::{Bytes, GuestAddress};
@@ -384,4 +385,62 @@ fn the_limits_are_those_of_the_configuration_space() {
     assert_eq!((field(36), field(40), field(44)), (DISCARD_SECTORS_MAX, DISCARD_EXTENTS_MAX, 8));
     assert_eq!((field(48), field(52), field(56)), (ZEROES_SECTORS_MAX, ZEROES_EXTENTS_MAX, 1));
     assert_ne!(victim.driver.read(0x010) & (1 << 13 | 1 << 14), 0, "discard and write zeroes");
+}
+
+#[test]
+fn what_a_request_asks_for_is_read_once() {
+    let victim = Victim::new(specs()[0]);
+    let memory = victim.driver.memory.clone();
+    let disk = Disk {
+        raw: crate::drive::RawDrive::from_file(disk()).unwrap(),
+        read_only: false,
+        flush: true,
+        serial: Default::default(),
+    };
+    victim.header(VIRTIO_BLK_T_OUT, 5);
+    victim.driver.describe(
+        0,
+        0,
+        &[Buffer(HEADER, 16, NEXT, 1), Buffer(DATA, 512, NEXT, 2), Buffer(STATUS, 1, WRITE, 0)],
+    );
+    let mut chain = Chain::default();
+    let table = crate::virtio::chain::DescriptorTable { address: GuestAddress(0x1_0000), length: 16 };
+    chain.read(&memory, table, 0, true).unwrap();
+    let operation = Operation::read(&disk, &memory, &chain).unwrap();
+    victim.header(VIRTIO_BLK_T_FLUSH, u64::MAX);
+    assert!(matches!(operation, Operation::Write { offset: 2560, from } if from.len() == 512));
+    assert_eq!((operation.kind(), operation.length()), (Kind::Write, 512));
+}
+
+#[test]
+fn a_guest_that_changes_its_requests_meanwhile_gets_nowhere_else() {
+    for mut spec in specs() {
+        for read_only in [true, false] {
+            spec.read_only = read_only;
+            let mut victim = Victim::new(spec);
+            let (memory, stop) = (victim.driver.memory.clone(), std::sync::Arc::new(AtomicBool::new(false)));
+            let stopped = stop.clone();
+            let vandal = std::thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    for (kind, sector) in
+                        [(VIRTIO_BLK_T_IN, SECTORS - 1), (VIRTIO_BLK_T_OUT, SECTORS), (VIRTIO_BLK_T_OUT, 1)]
+                    {
+                        memory.write_obj(kind, GuestAddress(HEADER)).unwrap();
+                        memory.write_obj(sector, GuestAddress(HEADER + 8)).unwrap();
+                    }
+                }
+            });
+            for round in 0..3000_u16 {
+                let direction = [0, WRITE][usize::from(round % 2)];
+                victim.request(VIRTIO_BLK_T_IN, 1, &[(DATA, 512, direction)]);
+            }
+            stop.store(true, Ordering::Relaxed);
+            vandal.join().unwrap();
+            assert_eq!(victim.file.metadata().unwrap().len(), SECTORS * 512 + 4);
+            let writable: Vec<u64> = if read_only { vec![] } else { vec![1, SECTORS - 1] };
+            for sector in (0..SECTORS).filter(|sector| !writable.contains(sector)) {
+                assert_eq!(bytes(&victim.file, sector..sector + 1), [sector as u8; 512], "{sector}");
+            }
+        }
+    }
 }

@@ -331,3 +331,18 @@ fn writes_and_flushes_in_flight_reach_the_file() {
     assert_eq!(drive.metrics().write_count.total(), 50 * 16);
     assert_eq!(drive.metrics().flush_count.total(), 50 * 4);
 }
+
+#[test]
+fn a_host_without_room_fails_the_write_and_nothing_else() {
+    for uring in [false, true] {
+        let mut drive = Drive::new(&disk(64), spec(uring));
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        drive.handle.change_file(RawDrive::endless(full));
+        for (count, kind, status) in [(1, OUT, 1), (2, READ, 0), (3, OUT, 1)] {
+            drive.offer(0, kind, 0);
+            drive.driver.wait_used(0, count);
+            assert_eq!(drive.status(0), status);
+        }
+        assert_eq!(drive.metrics().execute_fails.total(), 2);
+    }
+}

@@ -2,6 +2,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use vm_memory::{Bytes, GuestAddress};
+
 use super::*;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::driver::{Buffer, Hostile, Machine, WRITE, wait_for};
@@ -199,6 +201,68 @@ fn queue_registers_are_frozen_outside_their_phase() {
         driver.write(0x044, 1);
         assert_eq!(driver.read(0x044), 0, "status {status}");
     }
+}
+
+const QUEUE_REGISTERS: [u64; 10] = [0x030, 0x038, 0x044, 0x080, 0x084, 0x090, 0x094, 0x0a0, 0x0a4, 0x0c0];
+
+#[test]
+fn queues_at_work_hear_no_register_in_any_later_status() {
+    let (mut driver, _machine) = entropy();
+    driver.start(COMMON, 8);
+    for (round, register) in QUEUE_REGISTERS.into_iter().enumerate() {
+        for value in [0, 1, 2, 7, 8, 16, 0x8000, 0xffff, 0x1_0000, 0x8000_0000, u32::MAX] {
+            driver.write(register, value);
+            driver.write(0x030, 0);
+            assert_eq!((driver.read(0x044), driver.read(0x034)), (1, 64), "{register:#x} <- {value:#x}");
+            works(&mut driver);
+        }
+        // From here on it is a device that its driver gave up on.
+        if round == QUEUE_REGISTERS.len() / 2 {
+            driver.write(0x070, 0x8f);
+        }
+    }
+    assert_eq!(driver.read(0x070), 0x8f);
+    // One that broke down.
+    driver.start(COMMON, 8);
+    driver.jump(0, 100);
+    driver.wait_broken();
+    for register in QUEUE_REGISTERS {
+        for value in [0, 1, 0x8000, u32::MAX] {
+            driver.write(register, value);
+            driver.write(0x030, 0);
+            assert_eq!((driver.read(0x044), driver.read(0x070)), (1, 0x4f), "{register:#x} <- {value:#x}");
+        }
+    }
+    driver.start(COMMON, 8);
+    works(&mut driver);
+}
+
+#[test]
+fn a_queue_that_is_ready_keeps_what_was_checked() {
+    let (driver, _machine) = entropy();
+    let addresses = [0x1000, 0x2000, 0x3000];
+    assert!(describe(&driver, 8, addresses));
+    // All of this would be refused if it came with the bit that makes the queue ready.
+    driver.write(0x038, 64);
+    for register in [0x080, 0x090, 0x0a0] {
+        driver.write(register, 0xf_fff0);
+        driver.write(register + 4, u32::MAX);
+    }
+    driver.write(0x070, 0xf);
+    let memory = &driver.memory;
+    memory.write_slice(&[0; 0x3000], GuestAddress(0x1000)).unwrap();
+    for (place, value) in [(0x1000, 0x4_0000_u64), (0x1008, 16 | u64::from(WRITE) << 32)] {
+        memory.write_obj(value, GuestAddress(place)).unwrap();
+    }
+    // Nine chains in all: a queue of 64 would look for the ninth elsewhere.
+    for position in 1..=9_u16 {
+        memory.write_obj(position, GuestAddress(0x2002)).unwrap();
+        driver.notify(0);
+        wait_for("the buffer", || memory.read_obj::<u16>(GuestAddress(0x3002)).unwrap() == position);
+    }
+    assert!(!driver.broken());
+    let beyond: u64 = memory.read_obj(GuestAddress(0x3004 + 8 * 8)).unwrap();
+    assert_eq!(beyond & 0xffff_ffff_0000, 0, "a used element behind the eighth");
 }
 
 /// Brings the device to FEATURES_OK and describes queue 0; returns whether it gets ready.
