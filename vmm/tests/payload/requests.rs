@@ -138,7 +138,9 @@ fn every_socket_is_a_private_file_and_none_is_abstract() {
         let line = table.lines().find(|line| line.split_whitespace().nth(6) == Some(inode));
         names.extend(line.unwrap_or_else(|| panic!("{inode} is no Unix socket")).split_whitespace().nth(7));
     }
+    // A connection has the name of the socket that it came to; the one that looked whether we are up may be there.
     names.sort_unstable();
+    names.dedup();
     assert_eq!(names, ["api.sock", "v.sock"]);
     for name in names {
         let mode = std::fs::metadata(running.path(name)).unwrap().permissions().mode();
