@@ -29,6 +29,12 @@ fn machine() -> Running {
     running.await_console("up");
     // The first request makes what all have in common.
     assert_eq!(running.api("GET", "/", Value::Null).0, 200);
+    // Its connection may be open for a moment still; the API's and vsock's sockets stay.
+    let start = Instant::now();
+    while running.descriptors().values().filter(|target| target.starts_with("socket:")).count() != 2 {
+        assert!(start.elapsed() < PATIENCE, "{:#?}", running.descriptors());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     running
 }
 

@@ -76,6 +76,15 @@ pub fn run(kernel: &[u8]) -> Ended {
     start(kernel, json!({})).wait()
 }
 
+impl Drop for Running {
+    /// A test that fails leaves no machine behind.
+    fn drop(&mut self) {
+        // It has mostly ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
     /// A file beside the machine's.
     pub fn path(&self, name: &str) -> PathBuf {
