@@ -227,7 +227,8 @@ impl Machine {
     }
 
     /// Gets every vCPU out of its guest and keeps the devices from their turns. When this returns, nothing of
-    /// the machine runs and nothing writes to its memory.
+    /// the machine runs, and nothing but what the host's kernel has in flight for `Async` drives writes to its
+    /// memory.
     pub fn pause(&self) -> Result<(), ControlError> {
         self.buses.gate.close();
         self.vcpus.iter().for_each(VcpuThread::kick);
