@@ -182,8 +182,9 @@ impl Hostile {
     /// Waits until the device asks for a reset, with an interrupt for it.
     pub fn wait_broken(&self) {
         wait_for("the device to ask for a reset", || self.broken());
-        wait_for("the interrupt", || self.read(0x060) & 2 != 0);
-        assert_ne!(self.interrupts(), 0);
+        wait_for("the interrupt's reason", || self.read(0x060) & 2 != 0);
+        // The reason is there a moment before the line is raised.
+        wait_for("the interrupt", || self.interrupts() != 0);
     }
 
     pub fn broken(&self) -> bool {
