@@ -45,22 +45,6 @@ impl Drop for Server {
     }
 }
 
-/// What the interface did since the start.
-fn net_metrics(machine: &Bare, folder: &Path) -> Value {
-    machine.ask("PUT", "/actions", &json!({"action_type": "FlushMetrics"}));
-    let metrics = std::fs::read_to_string(folder.join("metrics")).expect("metrics");
-    let mut sum = serde_json::Map::new();
-    // A line comes each minute, too, and tells what is new since the last one.
-    for line in metrics.lines() {
-        let line: Value = serde_json::from_str(line).expect("JSON");
-        for (name, count) in line["net_eth0"].as_object().into_iter().flatten() {
-            let before = sum.get(name).and_then(Value::as_u64).unwrap_or(0);
-            sum.insert(name.clone(), json!(before + count.as_u64().unwrap_or(0)));
-        }
-    }
-    Value::Object(sum)
-}
-
 #[test]
 fn what_is_sent_arrives_both_ways() {
     let (folder, tap) = (folder(), tap::Tap::new("tap-both"));
@@ -101,7 +85,7 @@ done"#;
     let ping = run(Command::new("ping").args(["-c", "3", "-i", "0.2", tap::GUEST]), Duration::from_secs(30));
     assert!(ping.stdout.contains(" 0% packet loss"), "{}", ping.stdout);
     assert_eq!(console.matches("bits_per_second").count(), 2, "{console}");
-    let net = net_metrics(&machine, folder.path());
+    let net = machine.counted(&folder.path().join("metrics"), "net_eth0");
     assert!(net["tx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert!(net["rx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert_eq!((&net["tx_malformed_frames"], &net["tx_spoofed_mac_count"]), (&json!(0), &json!(0)), "{net}");
@@ -143,7 +127,7 @@ while tell later; do sleep 1; done"#;
     };
     let (sends, receives) = (share("sending", "sent", 1, sends), share("receiving", "received", 2, receives));
     eprintln!("of what was allowed, the guest sent {sends:.3} and received {receives:.3}");
-    let net = net_metrics(&machine, folder.path());
+    let net = machine.counted(&folder.path().join("metrics"), "net_eth0");
     assert!(
         (sends - 1.0).abs() < 0.05 && (receives - 1.0).abs() < 0.05,
         "{sends} {receives}: {console} {net}"

@@ -100,10 +100,7 @@ echo "pairs $(sort -u /tmp/pairs | tr '\n' ',')""#;
     assert!(console.contains(&sum), "{console}");
     let pairs = console.lines().find_map(|line| line.strip_prefix("pairs ")).expect("pairs");
     assert!(["new new,", "old old,", "new new,old old,"].contains(&pairs), "{pairs}");
-    machine.ask("PUT", "/actions", &json!({"action_type": "FlushMetrics"}));
-    let metrics = std::fs::read_to_string(folder.path().join("metrics")).expect("metrics");
-    let metrics: Value = serde_json::from_str(metrics.lines().last().expect("a line")).expect("JSON");
-    let mmds = &metrics["mmds"];
+    let mmds = machine.counted(&folder.path().join("metrics"), "mmds");
     assert!(mmds["connections_created"].as_u64() > Some(200), "{mmds}");
     assert!(mmds["tx_bytes"].as_u64() > Some(48_000) && mmds["rx_no_token"].as_u64() >= Some(1), "{mmds}");
 }

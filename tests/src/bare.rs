@@ -90,6 +90,25 @@ impl Bare {
         assert_eq!(status, 204, "{method} {path} {body}: {answer}");
     }
 
+    /// What a group of figures has counted since the start; `metrics` is the file that the configuration names.
+    /// A line comes each minute, too, and tells only what is new since the one before: so all are added up.
+    ///
+    /// # Panics
+    /// When the file has no such group.
+    #[must_use]
+    pub fn counted(&self, metrics: &Path, group: &str) -> Value {
+        self.ask("PUT", "/actions", &json!({"action_type": "FlushMetrics"}));
+        let mut sum = serde_json::Map::new();
+        for line in fs::read_to_string(metrics).expect("figures").lines() {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            for (name, count) in line[group].as_object().expect("a group of figures") {
+                let before = sum.get(name).and_then(Value::as_u64).unwrap_or(0);
+                sum.insert(name.clone(), json!(before + count.as_u64().expect("a count")));
+            }
+        }
+        Value::Object(sum)
+    }
+
     /// What the guest has printed so far.
     #[must_use]
     pub fn console(&self) -> String {
