@@ -7,20 +7,12 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::host::network::Subnet;
 use crate::service::ServiceConfig;
 
 /// A daemon in a folder of its own. Nothing in these tests starts a machine.
 async fn daemon() -> (tempfile::TempDir, Router) {
     let folder = tempfile::tempdir().unwrap();
-    let config = ServiceConfig {
-        state_dir: folder.path().join("state"),
-        run_dir: folder.path().join("run"),
-        assets: folder.path().to_owned(),
-        subnet: "10.255.255.0/29".parse::<Subnet>().unwrap(),
-        boot_timeout: Duration::from_secs(1),
-    };
-    let service = Service::open(&config).await.unwrap();
+    let service = Service::open(&ServiceConfig::beneath(folder.path())).await.unwrap();
     (folder, router(service))
 }
 

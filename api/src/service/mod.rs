@@ -41,6 +41,20 @@ pub struct ServiceConfig {
     pub boot_timeout: Duration,
 }
 
+#[cfg(test)]
+impl ServiceConfig {
+    /// For a test that starts no machine: everything beneath one folder.
+    pub fn beneath(folder: &std::path::Path) -> Self {
+        Self {
+            state_dir: folder.join("state"),
+            run_dir: folder.join("run"),
+            assets: folder.to_owned(),
+            subnet: "10.255.255.0/29".parse().unwrap(),
+            boot_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
 /// The service of one node.
 #[derive(Debug)]
 pub struct Service {

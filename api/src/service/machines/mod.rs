@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::error::ServiceError;
-use super::model::{Image, Machine, MachineSpec, MachineStatus, Metadata, Phase, Timeline};
+use super::model::{Image, Machine, MachineSpec, MachineStatus, Metadata};
 use super::records::drop_private;
 use super::{Service, clock, lock, new_id};
 use crate::host::{HostError, layout};
@@ -65,18 +65,7 @@ impl Service {
         let machine = Machine {
             metadata: Metadata { id, name, resource_version: 0, created_at: clock::now() },
             spec,
-            status: MachineStatus {
-                phase: Phase::Created,
-                image_id: image.metadata.id,
-                address: None,
-                pid: None,
-                exit: None,
-                timeline: Timeline::default(),
-                boot_id: None,
-                kernel: None,
-                starts: 0,
-                message: None,
-            },
+            status: MachineStatus::created(image.metadata.id),
         };
         let machine = self.records.create(machine, Vec::new()).await?;
         self.tell(&machine, "created", None).await;

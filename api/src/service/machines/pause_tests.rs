@@ -6,8 +6,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::host::network::Subnet;
-use crate::service::model::{MachineStatus, Metadata, Rates, Timeline, UpdateMachine};
+use crate::service::model::{MachineStatus, Metadata, Rates, UpdateMachine};
 use crate::service::{ServiceConfig, clock, lock};
 
 const ID: &str = "0123456789ab";
@@ -15,29 +14,11 @@ const ID: &str = "0123456789ab";
 /// A daemon with a machine in `phase`, and without a process behind it.
 async fn daemon(phase: Phase) -> (tempfile::TempDir, Arc<Service>) {
     let folder = tempfile::tempdir().unwrap();
-    let config = ServiceConfig {
-        state_dir: folder.path().join("state"),
-        run_dir: folder.path().join("run"),
-        assets: folder.path().to_owned(),
-        subnet: "10.255.255.0/29".parse::<Subnet>().unwrap(),
-        boot_timeout: Duration::from_secs(1),
-    };
-    let service = Service::open(&config).await.unwrap();
+    let service = Service::open(&ServiceConfig::beneath(folder.path())).await.unwrap();
     let machine = Machine {
         metadata: Metadata { id: ID.into(), name: "m".into(), resource_version: 0, created_at: clock::now() },
         spec: serde_json::from_value(json!({"image": "i"})).unwrap(),
-        status: MachineStatus {
-            phase,
-            image_id: "i".into(),
-            address: None,
-            pid: None,
-            exit: None,
-            timeline: Timeline::default(),
-            boot_id: None,
-            kernel: None,
-            starts: 1,
-            message: None,
-        },
+        status: MachineStatus { phase, starts: 1, ..MachineStatus::created("i".into()) },
     };
     service.records.create(machine, Vec::new()).await.unwrap();
     lock(&service.live).insert(ID.into(), Arc::new(Live::new(&service.layout, ID)));

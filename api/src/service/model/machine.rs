@@ -298,6 +298,24 @@ pub struct MachineStatus {
     pub message: Option<String>,
 }
 
+impl MachineStatus {
+    /// Of a machine that was made of this image and never started.
+    pub fn created(image_id: String) -> Self {
+        Self {
+            phase: Phase::Created,
+            image_id,
+            address: None,
+            pid: None,
+            exit: None,
+            timeline: Timeline::default(),
+            boot_id: None,
+            kernel: None,
+            starts: 0,
+            message: None,
+        }
+    }
+}
+
 /// How a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
