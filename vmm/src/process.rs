@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
 use bulkhead_protocol::exit::ExitRecord;
 
@@ -18,7 +17,7 @@ use crate::mmds::{Mmds, MmdsError};
 use crate::signals::Signals;
 use crate::vcpu::Ending;
 use crate::virtio::VirtioError;
-use crate::virtio::worker_loop::{WorkerLoop, WorkerLoopHandle};
+use crate::virtio::worker_loop::LoopThread;
 use crate::{chain, clock, exit_record, logger};
 
 /// Firecracker's status for everything without one of its own.
@@ -41,8 +40,6 @@ enum ProcessError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Loop(#[from] VirtioError),
-    #[error("Cannot start the thread of the devices")]
-    Thread(#[source] std::io::Error),
     #[error("Cannot watch for signals")]
     Signals(#[source] std::io::Error),
 }
@@ -95,13 +92,13 @@ fn run_machine(arguments: &Arguments) -> Result<(ExitRecord, u8), ProcessError> 
 
     let asked = arguments.config_file.as_deref().map(MachineSpec::from_file).transpose()?;
     let signals = Signals::block().map_err(ProcessError::Signals)?;
-    let devices = DeviceThread::start()?;
+    let devices = LoopThread::start("io")?;
     let (endings, ended) = mpsc::channel();
-    signals.listen(&devices.handle, endings.clone())?;
+    signals.listen(devices.handle(), endings.clone())?;
 
     let mmds = Mmds::new(arguments.mmds_limit, metrics.group("mmds"));
     arguments.metadata.as_deref().map(|path| mmds.load(path)).transpose()?;
-    let host = Host { worker_loop: devices.handle.clone(), endings, metrics: metrics.clone(), mmds };
+    let host = Host { worker_loop: devices.handle().clone(), endings, metrics: metrics.clone(), mmds };
     let mut spec = asked.clone().unwrap_or_default();
     spec.boot_timer = arguments.boot_timer;
     let controller = Arc::new(Controller::new(arguments.id.clone(), spec, host));
@@ -172,39 +169,4 @@ fn tell_of_panics(sink: Arc<Sink>, metrics: Arc<ProcessMetrics>) {
         sink.flush_in_distress();
         usual(panic);
     }));
-}
-
-/// The thread of the devices; ends with its owner.
-struct DeviceThread {
-    handle: WorkerLoopHandle,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl DeviceThread {
-    fn start() -> Result<Self, ProcessError> {
-        let worker_loop = WorkerLoop::new()?;
-        let handle = worker_loop.handle();
-        let run = move || {
-            if let Err(error) = worker_loop.run() {
-                eprintln!("{}", chain(&error));
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("io".into())
-            .stack_size(256 << 10)
-            .spawn(run)
-            .map_err(ProcessError::Thread)?;
-        Ok(Self { handle, thread: Some(thread) })
-    }
-}
-
-impl Drop for DeviceThread {
-    fn drop(&mut self) {
-        if self.handle.stop().is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            // A panic on that thread has been reported by it.
-            let _ = thread.join();
-        }
-    }
 }

@@ -24,7 +24,7 @@ use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
 use crate::mmds::Mmds;
 use crate::vcpu::{Buses, Ending, VcpuError, VcpuThread, prepare_signals};
-use crate::virtio::worker_loop::WorkerLoopHandle;
+use crate::virtio::worker_loop::{LoopThread, WorkerLoopHandle};
 
 /// Why a machine cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,9 @@ pub struct Machine {
     buses: Arc<Buses>,
     legacy: LegacyDevices,
     handles: Handles,
+    /// The common loop, and the threads of devices that have their own.
     worker_loop: WorkerLoopHandle,
+    threads: Vec<LoopThread>,
     /// Last: everything above goes before the virtual machine.
     _vm: Vm,
 }
@@ -130,12 +132,12 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
     let metrics = host.metrics.process();
     let mut buses = Buses::new(metrics.vcpu.clone());
     let legacy = devices::attach_legacy(&vm, spec, start_asked, metrics, &mut buses)?;
-    let windows = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
+    let (windows, threads) = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
 
     let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
     let entry = payload.load(&memory, spec, &windows, &identity)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
-    start(vcpus, Parts { buses, legacy, handles, vm }, host)
+    start(vcpus, Parts { buses, legacy, handles, threads, vm }, host)
 }
 
 fn map_memory(config: &MachineConfig) -> Result<memory::GuestMemory, MemoryError> {
@@ -178,16 +180,17 @@ struct Parts {
     buses: Buses,
     legacy: LegacyDevices,
     handles: Handles,
+    threads: Vec<LoopThread>,
     vm: Vm,
 }
 
 fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildError> {
     prepare_signals()?;
-    let Parts { buses, legacy, handles, vm } = parts;
+    let Parts { buses, legacy, handles, threads, vm } = parts;
     let buses = Arc::new(buses);
     let worker_loop = host.worker_loop.clone();
     let mut machine =
-        Machine { vcpus: Vec::new(), buses: buses.clone(), legacy, handles, worker_loop, _vm: vm };
+        Machine { vcpus: Vec::new(), buses: buses.clone(), legacy, handles, worker_loop, threads, _vm: vm };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -237,15 +240,19 @@ impl Machine {
             return Err(ControlError::Pause);
         }
         // After the vCPUs: they are who makes workers.
-        self.worker_loop.suspend();
+        self.worker_loops().for_each(WorkerLoopHandle::suspend);
         Ok(())
     }
 
     /// Lets devices and vCPUs go on. Devices find what came meanwhile.
     pub fn resume(&self) -> Result<(), ControlError> {
-        self.worker_loop.resume().map_err(ControlError::Resume)?;
+        self.worker_loops().try_for_each(WorkerLoopHandle::resume).map_err(ControlError::Resume)?;
         self.buses.gate.open();
         Ok(())
+    }
+
+    fn worker_loops(&self) -> impl Iterator<Item = &WorkerLoopHandle> {
+        std::iter::once(&self.worker_loop).chain(self.threads.iter().map(LoopThread::handle))
     }
 
     /// Stops every vCPU, waits for them, and writes out what is left of the console.

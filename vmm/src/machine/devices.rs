@@ -24,6 +24,7 @@ use crate::memory::{GuestMemory, layout};
 use crate::metrics::ProcessMetrics;
 use crate::net::Tap;
 use crate::vcpu::Buses;
+use crate::virtio::VirtioError;
 use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
 use crate::virtio::block::BlockHandle;
 use crate::virtio::device::VirtioDevice;
@@ -32,7 +33,7 @@ use crate::virtio::net::{InterfaceHandle, NetDevice};
 use crate::virtio::pmem::PmemHandle;
 use crate::virtio::rng::RngDevice;
 use crate::virtio::vsock::VsockDevice;
-use crate::virtio::worker_loop::WorkerLoopHandle;
+use crate::virtio::worker_loop::{LoopThread, WorkerLoopHandle};
 
 /// Why a device does not open: each kind has errors of its own.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -116,30 +117,45 @@ fn open_interface(
     })
 }
 
-/// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM.
+/// Puts the devices behind addresses and connects their doorbells and interrupt lines to KVM. Gives the threads
+/// of those that have their own.
 pub(super) fn attach_virtio(
     vm: &Vm,
     memory: &GuestMemory,
     host: &WorkerLoopHandle,
     devices: Vec<Box<dyn VirtioDevice>>,
     buses: &mut Buses,
-) -> Result<Vec<VirtioWindow>, BuildError> {
-    let mut windows = Vec::new();
+) -> Result<(Vec<VirtioWindow>, Vec<LoopThread>), BuildError> {
+    let (mut windows, mut threads) = (Vec::new(), Vec::new());
     for ((slot, line), device) in (0u64..).zip(layout::VIRTIO_LINES).zip(devices) {
         let id = device.id().to_owned();
         let refused = |error: Cause| BuildError::Device(id, error);
         let address = layout::VIRTIO_BASE + slot * layout::VIRTIO_WINDOW;
         let interrupt = event()?;
         vm.connect_interrupt(&interrupt, line)?;
-        let transport = MmioTransport::new(device, memory.clone(), host.clone(), interrupt)
-            .map_err(|error| refused(error.into()))?;
+        let own = own_threads(&*device);
+        let transport = own.and_then(|own| {
+            let mut hosts: Vec<_> = own.iter().map(LoopThread::handle).cloned().collect();
+            if hosts.is_empty() {
+                hosts.push(host.clone());
+            }
+            threads.extend(own);
+            MmioTransport::new(device, memory.clone(), hosts, interrupt)
+        });
+        let transport = transport.map_err(|error| refused(error.into()))?;
         for (queue, event) in (0u32..).zip(transport.queue_events()) {
             vm.connect_doorbell(event, address + QUEUE_NOTIFY_OFFSET, queue)?;
         }
         buses.memory.insert(address, layout::VIRTIO_WINDOW, Arc::new(Mutex::new(transport)))?;
         windows.push(VirtioWindow { address, line });
     }
-    Ok(windows)
+    Ok((windows, threads))
+}
+
+/// The threads that a device wants for itself, named after it.
+fn own_threads(device: &dyn VirtioDevice) -> Result<Vec<LoopThread>, VirtioError> {
+    let start = |index| LoopThread::start(&format!("io-{index}-{}", device.id()));
+    (0..device.threads()).map(start).collect()
 }
 
 /// The devices at fixed ports that others reach.

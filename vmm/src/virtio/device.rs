@@ -1,11 +1,15 @@
 //! What a virtio device is ([`VirtioDevice`]) and what it does when woken ([`Worker`]).
 //!
 //! A device is inert: type, features, queue sizes, configuration space. When the driver sets `DRIVER_OK` the
-//! transport moves the queues into a [`Worker`], which the one event loop (`virtio::worker_loop`) wakes when
-//! a queue is notified or a descriptor of the worker's own is ready. Dropping the worker is the reset: the
-//! transport then asks the same device to `activate` again. A device never sees a register or an interrupt
-//! line: it signals through [`Interrupt`].
+//! transport moves the queues into a [`Worker`], or several that share them, which an event loop
+//! (`virtio::worker_loop`) wakes when a queue is notified or a descriptor of the worker's own is ready. Dropping
+//! the workers is the reset: the transport then asks the same device to `activate` again. A device never sees a
+//! register or an interrupt line: it signals through [`Interrupt`].
+//!
+//! All devices share one loop, but for those that ask for threads of their own: because they may have to wait
+//! for the host where no descriptor tells of the end, or because their queues shall be served at once.
 
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -67,18 +71,38 @@ pub trait VirtioDevice: Send {
     fn config_generation(&self) -> u32 {
         0
     }
-    /// Builds the worker. Called on a vCPU's thread; must be quick. Called again after a reset.
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset>;
+    /// How many threads of its own its workers get, one after the other. With none, which is the rule, they
+    /// run on the one that devices share. Must not change.
+    fn threads(&self) -> usize {
+        0
+    }
+    /// Builds the workers. Called on a vCPU's thread; must be quick. Called again after a reset.
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset>;
 }
 
-/// The moving half of a device; lives on the event loop's thread.
+/// A worker and the queues that wake it.
+pub struct Share {
+    /// Who serves them.
+    pub worker: Box<dyn Worker>,
+    /// Which of the device's queues; the worker counts its own from 0.
+    pub queues: Range<usize>,
+}
+
+impl Share {
+    /// All queues are one worker's.
+    pub fn whole(worker: impl Worker + 'static) -> Vec<Share> {
+        vec![Share { worker: Box::new(worker), queues: 0..usize::MAX }]
+    }
+}
+
+/// The moving half of a device; lives on an event loop's thread.
 pub trait Worker: Send {
     /// Descriptors of its own to wait on besides the queues' (readable, level-triggered), each with a token
     /// that `descriptor_ready` gets. Asked for again after each wake, so that a worker can stop listening.
     fn descriptors(&self) -> Vec<(RawFd, u16)> {
         Vec::new()
     }
-    /// The driver notified queue `index` (below the number of queues; guests may notify any of them). May
+    /// The driver notified queue `index` (below the number of its queues; guests may notify any of them). May
     /// come without cause.
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset>;
     /// The descriptor with `token` is ready.

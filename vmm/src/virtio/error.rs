@@ -45,6 +45,15 @@ pub enum VirtioError {
     /// No epoll instance or stop event.
     #[error("Cannot create the event loop of the devices")]
     CreateLoop(#[source] io::Error),
+    /// No thread for it.
+    #[error("Cannot start the thread {name} of the devices")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// Waiting failed.
     #[error("Cannot wait for events of the devices")]
     Wait(#[source] io::Error),

@@ -6,7 +6,7 @@ use super::feature;
 use super::state::BalloonHandle;
 use super::worker::{BalloonWorker, Role};
 use crate::metrics::BalloonMetrics;
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
 
@@ -71,7 +71,7 @@ impl VirtioDevice for BalloonDevice {
         self.handle.generation()
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let (features, interrupt) = (activation.features, Arc::clone(&activation.interrupt));
         let queues = roles(features).zip(Ring::from_activation(activation)).collect();
         let timer = self
@@ -79,6 +79,6 @@ impl VirtioDevice for BalloonDevice {
             .link(interrupt, features)
             .inspect_err(|_| self.metrics.activate_fails.increment())
             .map_err(|_| NeedsReset)?;
-        Ok(Box::new(BalloonWorker::new(queues, self.handle.clone(), timer, Arc::clone(&self.metrics))))
+        Ok(Share::whole(BalloonWorker::new(queues, self.handle.clone(), timer, Arc::clone(&self.metrics))))
     }
 }

@@ -17,7 +17,7 @@ use super::worker::BlockWorker;
 use crate::config::RateLimiter;
 use crate::drive::RawDrive;
 use crate::metrics::BlockMetrics;
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::error::VirtioError;
 use crate::virtio::features;
 use crate::virtio::limiter::Limiter;
@@ -157,7 +157,7 @@ impl VirtioDevice for BlockDevice {
         self.shared.configuration().generation
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let failed = || {
             self.shared.metrics.activate_fails.increment();
             NeedsReset
@@ -175,6 +175,6 @@ impl VirtioDevice for BlockDevice {
         };
         state.interrupt = Some(interrupt);
         drop(state);
-        Ok(Box::new(BlockWorker::new(requests, flights, Arc::clone(&self.shared))))
+        Ok(Share::whole(BlockWorker::new(requests, flights, Arc::clone(&self.shared))))
     }
 }

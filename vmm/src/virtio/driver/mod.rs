@@ -16,7 +16,7 @@ pub use self::hostile::{Buffer, Hostile, INDIRECT, NEXT, WRITE, hostile_memory};
 pub use self::window::Window;
 use super::device::VirtioDevice;
 use super::mmio::MmioTransport;
-use super::worker_loop::{WorkerLoop, WorkerLoopHandle};
+use super::worker_loop::{LoopThread, WorkerLoop, WorkerLoopHandle};
 use crate::memory::GuestMemory;
 
 /// How long a device may take for anything in a test.
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Machine {
     handle: WorkerLoopHandle,
     thread: Option<JoinHandle<()>>,
+    /// Those of devices that have their own.
+    threads: Mutex<Vec<LoopThread>>,
 }
 
 /// A device behind its window, and the interrupt line that it raises.
@@ -39,7 +41,7 @@ impl Machine {
         let worker_loop = WorkerLoop::new().unwrap();
         let handle = worker_loop.handle();
         let thread = Some(std::thread::spawn(move || worker_loop.run().unwrap()));
-        Machine { handle, thread }
+        Machine { handle, thread, threads: Mutex::default() }
     }
 
     pub fn handle(&self) -> WorkerLoopHandle {
@@ -49,7 +51,13 @@ impl Machine {
     pub fn plug(&self, device: impl VirtioDevice + 'static, memory: &GuestMemory) -> Plugged {
         let irq = EventFd::new(EFD_NONBLOCK).unwrap();
         let line = irq.try_clone().unwrap();
-        let transport = MmioTransport::new(Box::new(device), memory.clone(), self.handle(), line).unwrap();
+        let own: Vec<_> = (0..device.threads()).map(|_| LoopThread::start("own").unwrap()).collect();
+        let mut hosts: Vec<_> = own.iter().map(LoopThread::handle).cloned().collect();
+        if hosts.is_empty() {
+            hosts.push(self.handle());
+        }
+        self.threads.lock().unwrap().extend(own);
+        let transport = MmioTransport::new(Box::new(device), memory.clone(), hosts, line).unwrap();
         Plugged { transport: Arc::new(Mutex::new(transport)), irq }
     }
 

@@ -11,7 +11,7 @@ use super::queue_setup::{Part, QueueSetup};
 use super::registers as register;
 use crate::bus::{BusDevice, Effect};
 use crate::memory::GuestMemory;
-use crate::virtio::device::{Activation, VirtioDevice};
+use crate::virtio::device::{Activation, Share, VirtioDevice};
 use crate::virtio::error::VirtioError;
 use crate::virtio::features::EVENT_INDEX;
 use crate::virtio::worker_loop::{WorkerId, WorkerLoopHandle};
@@ -23,22 +23,23 @@ pub const QUEUE_NOTIFY_OFFSET: u64 = register::QUEUE_NOTIFY;
 pub struct MmioTransport {
     device: Box<dyn VirtioDevice>,
     memory: GuestMemory,
-    host: WorkerLoopHandle,
+    hosts: Vec<WorkerLoopHandle>,
     line: Arc<Line>,
     negotiation: Negotiation,
     queues: Vec<QueueSetup>,
     selected: u32,
     events: Vec<EventFd>,
-    worker: Option<WorkerId>,
+    /// What runs, each with the host that it is on.
+    workers: Vec<(WorkerLoopHandle, WorkerId)>,
 }
 
 impl MmioTransport {
-    /// Puts `device` behind registers. `irq` is written to when the driver is to be interrupted; the worker
-    /// will run on `host`.
+    /// Puts `device` behind registers. `irq` is written to when the driver is to be interrupted; its
+    /// workers will run on `hosts`, one after the other.
     pub fn new(
         device: Box<dyn VirtioDevice>,
         memory: GuestMemory,
-        host: WorkerLoopHandle,
+        hosts: Vec<WorkerLoopHandle>,
         irq: EventFd,
     ) -> Result<MmioTransport, VirtioError> {
         let mut events = Vec::new();
@@ -57,13 +58,13 @@ impl MmioTransport {
         Ok(MmioTransport {
             device,
             memory,
-            host,
+            hosts,
             line: Arc::new(Line::new(irq)),
             negotiation: Negotiation::default(),
             queues,
             selected: 0,
             events,
-            worker: None,
+            workers: Vec::new(),
         })
     }
 
@@ -142,6 +143,7 @@ impl MmioTransport {
             Step::Reset => self.reset(),
             Step::Activate => {
                 if self.activate().is_none() {
+                    self.stop();
                     self.line.break_down();
                 }
             }
@@ -159,14 +161,18 @@ impl MmioTransport {
             interrupt: self.line.clone(),
             features,
         };
-        let worker = self.device.activate(activation).ok()?;
-        let line = Arc::clone(&self.line);
-        let on_broken = Box::new(move || line.break_down());
-        self.worker = Some(self.host.attach(worker, &self.events, on_broken).ok()?);
+        let shares = self.device.activate(activation).ok()?;
+        for (Share { worker, queues }, host) in shares.into_iter().zip(self.hosts.iter().cycle()) {
+            let line = Arc::clone(&self.line);
+            let on_broken = Box::new(move || line.break_down());
+            let events = self.events.get(queues.start..queues.end.min(self.events.len()))?;
+            let id = host.attach(worker, events, on_broken).ok()?;
+            self.workers.push((host.clone(), id));
+        }
         Some(())
     }
 
-    /// Back to how it was before the driver came. When this returns the worker is gone.
+    /// Back to how it was before the driver came. When this returns the workers are gone.
     fn reset(&mut self) {
         self.stop();
         self.negotiation = Negotiation::default();
@@ -178,8 +184,8 @@ impl MmioTransport {
     }
 
     fn stop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            self.host.detach(worker);
+        for (host, worker) in self.workers.drain(..) {
+            host.detach(worker);
         }
     }
 }

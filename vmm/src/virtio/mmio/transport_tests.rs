@@ -1,5 +1,5 @@
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use vm_memory::{Bytes, GuestAddress};
@@ -61,9 +61,9 @@ impl VirtioDevice for Witness {
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         self.diary.config.lock().unwrap().push((offset, data.to_vec()));
     }
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         self.diary.workers.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(WitnessWorker {
+        Ok(Share::whole(WitnessWorker {
             diary: self.diary.clone(),
             turn_time: self.turn_time,
             turn: self.turn,
@@ -421,4 +421,63 @@ fn configuration_is_written_only_by_a_driver() {
     driver.write(0x070, 3);
     driver.access(0x101, 2, 0x0908);
     assert_eq!(*diary.config.lock().unwrap(), [(1, vec![8, 9])]);
+}
+
+/// A device whose two queues are served at the same time: each turn ends when the other one has begun.
+struct Twins {
+    meeting: Arc<Barrier>,
+    met: Arc<AtomicUsize>,
+}
+
+struct Twin(Arc<Barrier>, Arc<AtomicUsize>);
+
+impl VirtioDevice for Twins {
+    fn device_type(&self) -> u32 {
+        2
+    }
+    fn id(&self) -> &str {
+        "twins"
+    }
+    fn features(&self) -> u64 {
+        COMMON
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[4, 4]
+    }
+    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+    fn threads(&self) -> usize {
+        2
+    }
+    fn activate(&mut self, _activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+        let twin = |index| {
+            let worker = Box::new(Twin(self.meeting.clone(), self.met.clone()));
+            Share { worker, queues: index..index + 1 }
+        };
+        Ok((0..2).map(twin).collect())
+    }
+}
+
+impl Worker for Twin {
+    fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
+        assert_eq!(index, 0, "each counts its own");
+        self.0.wait();
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(Turn::Done)
+    }
+}
+
+#[test]
+fn workers_with_threads_of_their_own_have_their_turns_at_once() {
+    let machine = Machine::new();
+    let (meeting, met) = (Arc::new(Barrier::new(2)), Arc::<AtomicUsize>::default());
+    let mut driver = Hostile::new(&machine, Twins { meeting: meeting.clone(), met: met.clone() });
+    driver.start(COMMON, 4);
+    for round in 1..=20 {
+        driver.notify(0);
+        driver.notify(1);
+        wait_for("both", || met.load(Ordering::SeqCst) == 2 * round);
+    }
+    assert_eq!(Arc::strong_count(&meeting), 4);
+    driver.write(0x070, 0);
+    assert_eq!(Arc::strong_count(&meeting), 2, "a reset drops both");
 }

@@ -18,7 +18,7 @@ use crate::config::{MmdsConfig, NetworkInterface};
 use crate::metrics::NetMetrics;
 use crate::mmds::{Mmds, Wire};
 use crate::net::{Offload, Tap};
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
 
@@ -112,9 +112,9 @@ impl VirtioDevice for NetDevice {
         read_config_space(&self.config, offset, data);
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let failed = || self.shared.metrics.activate_fails.increment();
-        Ok(Box::new(self.worker(activation).inspect_err(|_| failed())?))
+        Ok(Share::whole(self.worker(activation).inspect_err(|_| failed())?))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::RateLimiter;
 use crate::drive::RawDrive;
 use crate::memory::FileMapping;
 use crate::metrics::PmemMetrics;
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::error::VirtioError;
 use crate::virtio::features;
 use crate::virtio::limiter::Limiter;
@@ -98,11 +98,11 @@ impl VirtioDevice for PmemDevice {
         self.backing.metrics.cfg_fails.increment();
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let [flushes] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| {
             self.backing.metrics.activate_fails.increment();
             NeedsReset
         })?;
-        Ok(Box::new(PmemWorker::new(flushes, Arc::clone(&self.backing), Arc::clone(&self.limiter))))
+        Ok(Share::whole(PmemWorker::new(flushes, Arc::clone(&self.backing), Arc::clone(&self.limiter))))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::worker::RngWorker;
 use crate::config::RateLimiter;
 use crate::metrics::EntropyMetrics;
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice};
 use crate::virtio::features;
 use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
@@ -57,11 +57,11 @@ impl VirtioDevice for RngDevice {
 
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| {
             self.metrics.activate_fails.increment();
             NeedsReset
         })?;
-        Ok(Box::new(RngWorker::new(requests, Arc::clone(&self.limiter), Arc::clone(&self.metrics))))
+        Ok(Share::whole(RngWorker::new(requests, Arc::clone(&self.limiter), Arc::clone(&self.metrics))))
     }
 }

@@ -13,7 +13,7 @@ use super::muxer::Muxer;
 use super::unix_socket;
 use super::worker::VsockWorker;
 use crate::metrics::VsockMetrics;
-use crate::virtio::device::{Activation, NeedsReset, VirtioDevice, Worker, read_config_space};
+use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
 
@@ -108,13 +108,13 @@ impl VirtioDevice for VsockDevice {
         read_config_space(&self.guest_cid.to_le_bytes(), offset, data);
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Box<dyn Worker>, NeedsReset> {
+    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let rings = <[Ring; 3]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
         let listener = self.listener.try_clone().map_err(|_| NeedsReset)?;
         let side = Side { guest_cid: self.guest_cid, metrics: Arc::clone(&self.metrics) };
         let muxer = Muxer::new(side, self.path.clone(), listener, self.estate.clone())
             .inspect_err(|_| self.metrics.activate_fails.increment())
             .map_err(|_| NeedsReset)?;
-        Ok(Box::new(VsockWorker::new(rings, muxer, Arc::clone(&self.metrics))))
+        Ok(Share::whole(VsockWorker::new(rings, muxer, Arc::clone(&self.metrics))))
     }
 }

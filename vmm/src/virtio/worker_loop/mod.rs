@@ -1,4 +1,4 @@
-//! The one event loop behind every device.
+//! The event loop behind devices: one that they share, and more for those that ask for threads of their own.
 //!
 //! Each device's worker sits in a [`Slot`] behind a mutex that the loop holds while the worker runs. Whoever
 //! resets a device takes the worker out of its slot: that waits for a turn that is under way, never for the
@@ -12,6 +12,7 @@
 //! Locks: `slots` is never held while a slot is locked or a descriptor registered.
 
 mod slot;
+mod thread;
 
 use std::collections::HashMap;
 use std::io;
@@ -23,6 +24,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use self::slot::{Slot, Wake, Woken};
+pub use self::thread::LoopThread;
 use super::device::Worker;
 use super::error::VirtioError;
 
