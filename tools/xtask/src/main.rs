@@ -36,7 +36,7 @@ enum Task {
     Bench(bench::BenchArgs),
     /// The half of a bench inside the lab.
     #[command(hide = true)]
-    BenchInside,
+    BenchInside(bench::InsideArgs),
     /// The first process of a lab machine.
     #[command(hide = true)]
     LabAgent,
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Openapi(args) => openapi::run(&args),
         Task::Bench(args) => bench::run(&args),
-        Task::BenchInside => bench::inside(),
+        Task::BenchInside(args) => bench::inside(&args),
         Task::LabAgent => lab::agent(),
         Task::LabPlace(args) => lab::place(&args),
     };

@@ -1,28 +1,23 @@
-//! `cargo xtask bench boot`: a start, measured on the lab's instruction clock, against other VMMs.
+//! `cargo xtask bench NAME`: figures from the lab's instruction clock, against other VMMs.
 //!
-//! This half packs a plan, starts a lab and shows what comes back; [`runner`] is the half inside.
+//! A bench is a folder with two halves. The one outside packs what it needs ([`carry::Carried`]) and shows
+//! what comes back; the one inside the lab starts VMMs ([`subject`], [`guest`], [`process`]) and counts
+//! ([`counters`], [`trace`], [`smaps`]).
 
+mod boot;
+mod carry;
 mod counters;
-mod gate;
-mod memory;
-mod plan;
-mod report;
-mod runner;
+mod guest;
+mod process;
+mod smaps;
+mod subject;
+mod table;
 mod trace;
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
-
-use crate::lab::{self, LabArgs};
-use crate::{cpio, host, workspace};
-use plan::{Kind, Plan, Subject};
-use report::Report;
-
-pub use runner::run as inside;
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -34,22 +29,22 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     /// From exec to the guest's first process, against QEMU microvm and other VMMs, with the same guest.
-    Boot(BootArgs),
+    Boot(boot::BootArgs),
 }
 
-/// Against whom, and where the figures go.
+/// What every bench takes.
 #[derive(Debug, Args)]
-struct BootArgs {
+struct Common {
     /// Another VMM that takes Firecracker's command line. May be repeated.
-    #[arg(long, value_name = "NAME=PATH", value_parser = peer)]
+    #[arg(long, value_name = "NAME=PATH", value_parser = subject::peer)]
     peer: Vec<(String, PathBuf)>,
+    /// How many processors the lab has. With more than one no clock counts instructions: only counts compare.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    smp: u8,
     /// A file for the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many starts are timed, after a first one that is shown apart.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
-    runs: u8,
-    /// Fail unless ours is at or below QEMU microvm and within its budgets.
+    /// Fail when a figure misses what has to hold.
     #[arg(long)]
     gate: bool,
     /// After how many seconds all of it is ended.
@@ -57,95 +52,27 @@ struct BootArgs {
     timeout: u64,
 }
 
-fn peer(text: &str) -> Result<(String, PathBuf)> {
-    let (name, path) = text.split_once('=').context("a peer is given as NAME=PATH")?;
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
-    if !plain {
-        bail!("the peer's name {name:?} may hold letters, digits, dots and dashes");
-    }
-    Ok((name.to_owned(), PathBuf::from(path)))
+/// Names a bench to its half inside the lab.
+#[derive(Debug, Args)]
+pub struct InsideArgs {
+    bench: Name,
 }
 
-/// Measures; 0 when every VMM could be.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    Boot,
+}
+
+/// Measures; 0 when everything could be and nothing is missed.
 pub fn run(args: &BenchArgs) -> Result<u8> {
-    let Bench::Boot(args) = &args.bench;
-    host::ensure(&[host::BUSYBOX])?;
-    let product = workspace::product_dir()?;
-    for name in ["vmlinux", "bulkhead-vmm"] {
-        if !product.join(name).is_file() {
-            bail!("There is no {}; run `cargo xtask build`", product.join(name).display());
-        }
+    match &args.bench {
+        Bench::Boot(args) => boot::run(args),
     }
-    let temporary = tempfile::tempdir().context("Cannot make a temporary folder")?;
-    let bench = temporary.path().join("bench");
-    fs::create_dir(&bench)?;
-    pack(&bench, args)?;
-    let out = temporary.path().join("out");
-    let agent = Path::new(lab::PLACE).join(lab::AGENT);
-    let code = lab::run(&LabArgs {
-        icount: true,
-        smp: 1,
-        memory: 6144,
-        timeout: args.timeout,
-        carry: vec![bench],
-        out: Some(out.clone()),
-        shell: false,
-        in_place: false,
-        verbose: false,
-        command: vec![agent.into_os_string(), OsString::from("bench-inside")],
-    })?;
-    let figures = out.join(plan::FIGURES);
-    let text = fs::read(&figures)
-        .with_context(|| format!("The bench gave no figures and ended with status {code}"))?;
-    let report: Report = serde_json::from_slice(&text).context("Cannot understand the bench's figures")?;
-    print!("{}", report.table());
-    if let Some(file) = &args.json {
-        fs::write(file, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| format!("Cannot write {}", file.display()))?;
-    }
-    if args.gate {
-        let missed = gate::missed(&report);
-        if !missed.is_empty() {
-            bail!("The start misses what has to hold: {}", missed.join("; "));
-        }
-    }
-    Ok(code)
 }
 
-/// Lays what the runner needs into a folder that is carried.
-fn pack(bench: &Path, args: &BootArgs) -> Result<()> {
-    let mut subjects = vec![
-        Subject {
-            name: "bulkhead-vmm".to_owned(),
-            kind: Kind::Bulkhead,
-            program: PathBuf::from("bulkhead-vmm"),
-        },
-        Subject {
-            name: "qemu-microvm".to_owned(),
-            kind: Kind::QemuMicrovm,
-            program: PathBuf::from("qemu-system-x86_64"),
-        },
-    ];
-    for (name, path) in &args.peer {
-        let file = format!("peer-{name}");
-        fs::copy(path, bench.join(&file))
-            .with_context(|| format!("Cannot carry the peer {}", path.display()))?;
-        let program = Path::new(plan::FOLDER).join(file);
-        subjects.push(Subject { name: name.clone(), kind: Kind::Firecracker, program });
+/// The half inside the lab.
+pub fn inside(args: &InsideArgs) -> Result<u8> {
+    match args.bench {
+        Name::Boot => boot::inside(),
     }
-    let plan = Plan { subjects, runs: args.runs };
-    fs::write(bench.join(plan::PLAN), serde_json::to_vec(&plan)?)?;
-    fs::write(bench.join(plan::CONFIG), plan::firecracker_config().to_string())?;
-    let busybox = host::find(host::BUSYBOX.program).context("busybox is not installed")?;
-    let mut archive = cpio::Archive::default();
-    for folder in ["bin", "dev", "sys"] {
-        archive.folder(folder);
-    }
-    archive.device("dev/console", 5, 1);
-    archive.program(
-        "bin/busybox",
-        &fs::read(&busybox).with_context(|| format!("Cannot read {}", busybox.display()))?,
-    );
-    archive.program("init", plan::init_script().as_bytes());
-    fs::write(bench.join(plan::INITRAMFS), archive.finish()).context("Cannot write the guest's initramfs")
 }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::memory::Footprint;
-use super::trace::Exits;
+use super::super::smaps::Footprint;
+use super::super::table::lay_out;
+use super::super::trace::Exits;
 
 /// All figures of a bench.
 #[derive(Debug, Serialize, Deserialize)]
@@ -151,24 +152,6 @@ fn times(starts: &[Start], of: impl Fn(&Start) -> f64) -> String {
 
 fn last(figures: &Figures, of: impl Fn(&Start) -> u64) -> String {
     figures.starts.last().map_or_else(|| "-".to_owned(), |start| of(start).to_string())
-}
-
-fn lay_out(rows: &[(&str, Vec<String>)]) -> String {
-    let label = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|(_, cells)| cells.get(column)).map(String::len).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for (name, cells) in rows {
-        let _ = write!(text, "{name:<label$}");
-        for (cell, width) in cells.iter().zip(&widths) {
-            let _ = write!(text, "  {cell:>width$}");
-        }
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -44,9 +44,9 @@ fn compare(ours: &Figures, peer: &Figures) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::memory::Footprint;
+    use super::super::super::smaps::Footprint;
+    use super::super::super::trace::Exits;
     use super::super::report::{Outcome, Start};
-    use super::super::trace::Exits;
     use super::*;
 
     fn outcome(name: &str, up_ms: f64, exits: u64, rss_kib: u64) -> Outcome {

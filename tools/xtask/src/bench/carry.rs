@@ -1,0 +1,115 @@
+//! A bench's way into the lab and back: a folder that is carried in, a plan that the half inside reads, figures
+//! that come out.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+use super::Common;
+use super::subject::{Kind, Subject};
+use crate::lab::{self, LabArgs};
+use crate::workspace;
+
+/// Where the carried folder is in the lab.
+pub const FOLDER: &str = "/bulkhead/bench";
+/// What the half inside is to do, in [`FOLDER`].
+const PLAN: &str = "plan.json";
+/// The figures, in the folder that comes back.
+const FIGURES: &str = "bench.json";
+
+/// A folder that is carried to [`FOLDER`].
+#[derive(Debug)]
+pub struct Carried(TempDir);
+
+impl Carried {
+    /// An empty one.
+    pub fn new() -> Result<Self> {
+        let temporary = tempfile::tempdir().context("Cannot make a temporary folder")?;
+        fs::create_dir(temporary.path().join("bench")).context("Cannot make the bench's folder")?;
+        Ok(Self(temporary))
+    }
+
+    /// Where files are put that the half inside needs.
+    pub fn folder(&self) -> PathBuf {
+        self.0.path().join("bench")
+    }
+
+    /// Copies the peers in; gives ours, QEMU microvm and them as the lab will find them.
+    pub fn subjects(&self, peers: &[(String, PathBuf)]) -> Result<Vec<Subject>> {
+        let mut subjects = vec![
+            Subject::new("bulkhead-vmm", Kind::Bulkhead, "bulkhead-vmm"),
+            Subject::new("qemu-microvm", Kind::QemuMicrovm, "qemu-system-x86_64"),
+        ];
+        for (name, path) in peers {
+            let file = format!("peer-{name}");
+            fs::copy(path, self.folder().join(&file))
+                .with_context(|| format!("Cannot carry the peer {}", path.display()))?;
+            subjects.push(Subject::new(name, Kind::Firecracker, Path::new(FOLDER).join(file)));
+        }
+        Ok(subjects)
+    }
+
+    /// Starts a lab with this folder and `bench-inside BENCH` in it; gives the figures and its exit status.
+    pub fn run<F: DeserializeOwned>(
+        &self,
+        bench: &str,
+        plan: &impl Serialize,
+        common: &Common,
+    ) -> Result<(F, u8)> {
+        fs::write(self.folder().join(PLAN), serde_json::to_vec(plan)?)
+            .context("Cannot write the bench's plan")?;
+        let out = self.0.path().join("out");
+        let agent = Path::new(lab::PLACE).join(lab::AGENT);
+        let code = lab::run(&LabArgs {
+            // Of several processors under the instruction clock, one spins through its whole slice while it waits for
+            // another (QEMU 7.2), so that only counts are worth anything.
+            icount: common.smp == 1,
+            smp: common.smp,
+            memory: 6144,
+            timeout: common.timeout,
+            carry: vec![self.folder()],
+            out: Some(out.clone()),
+            shell: false,
+            in_place: false,
+            verbose: false,
+            command: vec![agent.into_os_string(), OsString::from("bench-inside"), OsString::from(bench)],
+        })?;
+        let text = fs::read(out.join(FIGURES))
+            .with_context(|| format!("The bench gave no figures and ended with status {code}"))?;
+        Ok((serde_json::from_slice(&text).context("Cannot understand the bench's figures")?, code))
+    }
+}
+
+/// Fails unless these are built.
+pub fn need(products: &[&str]) -> Result<()> {
+    let folder = workspace::product_dir()?;
+    match products.iter().find(|name| !folder.join(name).is_file()) {
+        Some(name) => bail!("There is no {}; run `cargo xtask build`", folder.join(name).display()),
+        None => Ok(()),
+    }
+}
+
+/// Prints the table and, when asked to, writes the figures as JSON.
+pub fn show(table: &str, figures: &impl Serialize, common: &Common) -> Result<()> {
+    print!("{table}");
+    let Some(file) = &common.json else { return Ok(()) };
+    fs::write(file, serde_json::to_vec_pretty(figures)?)
+        .with_context(|| format!("Cannot write {}", file.display()))
+}
+
+/// Inside: the plan.
+pub fn plan<P: DeserializeOwned>() -> Result<P> {
+    let plan = fs::read(Path::new(FOLDER).join(PLAN)).context("Cannot read the bench's plan")?;
+    serde_json::from_slice(&plan).context("Cannot understand the bench's plan")
+}
+
+/// Inside: leaves the figures where they are copied back from.
+pub fn give(figures: &impl Serialize) -> Result<()> {
+    fs::write(Path::new(lab::OUT).join(FIGURES), serde_json::to_vec(figures)?)
+        .context("Cannot write the figures")
+}
