@@ -5,6 +5,7 @@ mod appliance;
 mod bad_input;
 mod balloon;
 mod connections;
+mod console;
 mod container;
 mod daemon;
 mod fctools;

@@ -32,6 +32,19 @@ impl Bare {
     /// When it cannot be started.
     #[must_use]
     pub fn start(config: &Value) -> Self {
+        Self::start_with(config, Stdio::null())
+    }
+
+    /// The same, with an input that [`Bare::enter`] types on.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with_input(config: &Value) -> Self {
+        Self::start_with(config, Stdio::piped())
+    }
+
+    fn start_with(config: &Value, input: Stdio) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-bare-").tempdir().expect("a temporary folder");
         let mut command = Command::new(asset("bulkhead-vmm"));
         command.current_dir(folder.path()).args(["--api-sock", "api.sock", "--id", "bare"]);
@@ -40,7 +53,7 @@ impl Bare {
             command.args(["--config-file", "config.json"]);
         }
         let file = |name| File::create(folder.path().join(name)).expect("a file for output");
-        let child = command.stdin(Stdio::null()).stdout(file("console")).stderr(file("errors")).spawn();
+        let child = command.stdin(input).stdout(file("console")).stderr(file("errors")).spawn();
         Self { child: child.expect("bulkhead-vmm"), folder }
     }
 
@@ -107,6 +120,15 @@ impl Bare {
             }
         }
         Value::Object(sum)
+    }
+
+    /// Types a line on the console of a machine with an input.
+    ///
+    /// # Panics
+    /// When it has none, or takes nothing.
+    pub fn enter(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("an input");
+        writeln!(input, "{line}").expect("to type");
     }
 
     /// What the guest has printed so far.

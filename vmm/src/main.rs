@@ -6,6 +6,7 @@ mod boot;
 mod bus;
 mod clock;
 mod config;
+mod console;
 mod drive;
 mod exit_record;
 mod http;

@@ -39,7 +39,7 @@ pub use self::not_yet::NotYet;
 pub use self::observation::Level;
 pub use self::observation::{Logger, Metrics};
 pub use self::pmem::{Pmem, PmemChange};
-pub use self::serial::Serial;
+pub use self::serial::{Console, Serial};
 pub use self::smbios::Smbios;
 pub use self::vsock::{Entropy, Vsock};
 
@@ -126,6 +126,9 @@ pub struct MachineSpec {
     /// Where the guest's console goes. An addition: Firecracker takes it over its API alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
+    /// A virtio console. An addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<Console>,
     /// `--boot-timer`: the guest can say that it has booted.
     #[serde(skip)]
     pub boot_timer: bool,
@@ -189,6 +192,7 @@ impl MachineSpec {
         self.vsock.iter().cloned().try_for_each(|section| checked.set_vsock(section))?;
         self.entropy.iter().cloned().try_for_each(|section| checked.set_entropy(section))?;
         self.balloon.iter().cloned().try_for_each(|section| checked.set_balloon(section))?;
+        self.console.iter().cloned().try_for_each(|section| checked.set_console(section))?;
         self.smbios.iter().cloned().try_for_each(|section| checked.set_smbios(section))
     }
 
@@ -288,6 +292,12 @@ impl MachineSpec {
     /// Takes another place for the guest's console.
     pub fn set_serial(&mut self, serial: Serial) -> Result<(), ConfigError> {
         self.serial = Some(serial);
+        Ok(())
+    }
+
+    /// Takes another virtio console.
+    pub fn set_console(&mut self, console: Console) -> Result<(), ConfigError> {
+        self.console = Some(console);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! `serial`: where the guest's console goes.
+//! `serial` and `console`: where the guest's console goes, and a second way to it.
 
 use std::path::PathBuf;
 
@@ -20,3 +20,11 @@ pub struct Serial {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limiter: Option<TokenBucket>,
 }
+
+/// A virtio console (`hvc0`), one exit a write where the serial port takes one a byte. Its output goes where the
+/// serial port's goes; the input is its own then, not the serial port's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ConsoleDevice))]
+pub struct Console {}

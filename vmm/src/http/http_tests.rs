@@ -82,6 +82,7 @@ fn a_machine_is_described_and_configured() {
         ("/vsock", json!({"guest_cid": 3, "uds_path": "/s"})),
         ("/entropy", json!({})),
         ("/smbios", json!({"serial": "1"})),
+        ("/console", json!({})),
     ];
     for (path, body) in puts {
         assert_eq!(server.call("PUT", path, Some(body)), (204, Value::Null), "{path}");

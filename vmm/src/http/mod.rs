@@ -13,6 +13,7 @@ mod server;
 mod actions;
 mod balloon;
 mod boot_source;
+mod console;
 mod cpu_config;
 mod drives;
 mod entropy;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use super::endpoint::{Call, Endpoint};
 use super::{
-    actions, balloon, boot_source, cpu_config, drives, entropy, instance, logger, machine_config, metrics,
-    mmds, network_interfaces, pmem, serial, smbios, version, vm, vm_config, vsock,
+    actions, balloon, boot_source, console, cpu_config, drives, entropy, instance, logger, machine_config,
+    metrics, mmds, network_interfaces, pmem, serial, smbios, version, vm, vm_config, vsock,
 };
 use crate::machine::Controller;
 
@@ -48,6 +48,7 @@ pub(super) const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/logger", logger::put),
     (Method::PUT, "/metrics", metrics::put),
     (Method::PUT, "/serial", serial::put),
+    (Method::PUT, "/console", console::put),
     (Method::PUT, "/actions", actions::put),
 ];
 

@@ -1,7 +1,6 @@
 //! The few devices of a PC that a kernel expects at fixed ports, and the exit device.
 
 pub mod boot_timer;
-pub mod console;
 pub mod counted;
 pub mod events;
 pub mod exit_device;

@@ -7,8 +7,8 @@ use vm_superio::Trigger;
 use vm_superio::serial::{Serial, SerialEvents};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::console::Console;
 use crate::bus::{BusDevice, Effect};
+use crate::console::{Console, InputPort};
 use crate::metrics::UartMetrics;
 
 /// The first port.
@@ -68,20 +68,21 @@ impl SerialPort {
     pub fn console(&mut self) -> &mut Console {
         self.uart.writer_mut()
     }
+}
 
-    /// How many bytes of input fit now.
-    pub fn room(&self) -> usize {
-        self.uart.fifo_capacity()
+impl InputPort for Mutex<SerialPort> {
+    fn room_or(&self, resume: Box<dyn FnOnce() + Send>) -> usize {
+        let mut port = lock(self);
+        let room = port.uart.fifo_capacity();
+        if room == 0 {
+            port.on_room = Some(resume);
+        }
+        room
     }
 
-    /// Hands input to the guest, as much as fits; tells how many bytes.
-    pub fn receive(&mut self, input: &[u8]) -> usize {
-        self.uart.enqueue_raw_bytes(input).unwrap_or(0)
-    }
-
-    /// Calls `resume`, on a vCPU's thread and with this port locked, when the guest has read everything.
-    pub fn when_empty(&mut self, resume: Box<dyn FnOnce() + Send>) {
-        self.on_room = Some(resume);
+    fn receive(&self, input: &[u8]) {
+        // Fails only when nothing fits.
+        let _ = lock(self).uart.enqueue_raw_bytes(input);
     }
 }
 
@@ -123,24 +124,30 @@ impl BusDevice for SerialPort {
 mod tests {
     use super::*;
 
-    fn port() -> SerialPort {
-        SerialPort::new(EventFd::new(libc::EFD_NONBLOCK).unwrap(), Console::to_nowhere(), Arc::default())
+    fn port() -> Mutex<SerialPort> {
+        let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        Mutex::new(SerialPort::new(interrupt, Console::to_nowhere(), Arc::default()))
+    }
+
+    fn nothing() -> Box<dyn FnOnce() + Send> {
+        Box::new(|| ())
     }
 
     #[test]
     fn input_beyond_the_fifo_is_refused() {
-        let mut port = port();
-        assert_eq!(port.receive(&[b'x'; 1000]), 64);
-        assert_eq!(port.receive(&[b'y'; 1]), 0);
+        let port = port();
+        port.receive(&[b'x'; 1000]);
+        assert_eq!(port.room_or(nothing()), 0);
         let mut data = [0];
-        port.read(0, &mut data);
+        lock(&port).read(0, &mut data);
         assert_eq!(data, [b'x']);
-        assert_eq!(port.receive(&[b'y'; 10]), 1);
+        assert_eq!(port.room_or(nothing()), 1);
     }
 
     #[test]
     fn output_reaches_the_console() {
-        let mut port = port();
+        let port = port();
+        let mut port = lock(&port);
         for byte in b"hello\n" {
             assert_eq!(port.write(0, &[*byte]), Effect::None);
         }
@@ -149,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_width_at_every_register_is_harmless() {
-        let mut port = port();
+        let port = port();
+        let mut port = lock(&port);
         for offset in 0..PORTS {
             for width in [1, 2, 4, 8] {
                 let mut data = vec![0xff; width];
@@ -161,16 +169,17 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_room_is_told_once_when_the_fifo_is_empty() {
-        let mut port = port();
+        let port = port();
         let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let seen = calls.clone();
-        port.receive(b"ab");
-        port.when_empty(Box::new(move || {
+        port.receive(&[b'x'; FIFO]);
+        let room = port.room_or(Box::new(move || {
             seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         }));
-        for (read, expected) in [(1, 0), (2, 1), (3, 1)] {
-            port.read(0, &mut [0]);
-            assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), expected, "read {read}");
+        assert_eq!(room, 0);
+        for (reads, expected) in [(FIFO - 1, 0), (1, 1), (1, 1)] {
+            (0..reads).for_each(|_| lock(&port).read(0, &mut [0]));
+            assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), expected);
         }
     }
 }

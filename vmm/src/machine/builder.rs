@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::controller::ControlError;
 use super::devices::{self, Handles, LegacyDevices};
@@ -15,11 +15,11 @@ use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
 use crate::config::{BootSource, HugePages, MachineConfig, MachineSpec};
+use crate::console::{Console, InputPort};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::boot_timer::Start;
 use crate::legacy::events::Event;
 use crate::legacy::i8042::KeyboardError;
-use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
 use crate::mmds::Mmds;
@@ -94,6 +94,7 @@ pub struct Host {
 pub struct Machine {
     vcpus: Vec<VcpuThread>,
     buses: Arc<Buses>,
+    console: Console,
     legacy: LegacyDevices,
     handles: Handles,
     /// The common loop, and the threads of devices that have their own.
@@ -117,13 +118,30 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
     let start_asked = Start::now();
     let source: &BootSource = spec.boot_source.as_ref().ok_or(BuildError::NoBootSource)?;
     let payload = Payload::open(source)?;
-    let (virtio, handles) = devices::open(spec, host)?;
+    let memory = map_memory(&spec.machine_config)?;
+    let built = assemble(id, spec, host, payload, &memory, start_asked);
+    if built.is_err() {
+        // Clients may try again and again. Fails for nothing that would be kept.
+        let _ = memory::discard(&memory, 0..u64::MAX);
+    }
+    built
+}
+
+fn assemble(
+    id: Option<&str>,
+    spec: &MachineSpec,
+    host: &Host,
+    payload: Payload,
+    memory: &memory::GuestMemory,
+    start_asked: Start,
+) -> Result<Machine, BuildError> {
+    let console = devices::open_console(spec, host.metrics.process())?;
+    let (virtio, handles) = devices::open(spec, &console, host)?;
 
     let capabilities = spec.cpu_config.as_ref().map(|template| template.kvm_capabilities.as_slice());
     let kvm = Kvm::open(capabilities.unwrap_or_default())?;
     let mut vm = kvm.create_vm()?;
-    let memory = map_memory(&spec.machine_config)?;
-    vm.set_memory(&memory)?;
+    vm.set_memory(memory)?;
     for region in handles.pmem.values().map(|handle| &handle.region) {
         vm.add_file(region.address, &region.mapping)?;
     }
@@ -131,13 +149,13 @@ pub fn build(id: Option<&str>, spec: &MachineSpec, host: &Host) -> Result<Machin
 
     let metrics = host.metrics.process();
     let mut buses = Buses::new(metrics.vcpu.clone());
-    let legacy = devices::attach_legacy(&vm, spec, start_asked, metrics, &mut buses)?;
-    let (windows, threads) = devices::attach_virtio(&vm, &memory, &host.worker_loop, virtio, &mut buses)?;
+    let legacy = devices::attach_legacy(&vm, spec, console.clone(), start_asked, metrics, &mut buses)?;
+    let (windows, threads) = devices::attach_virtio(&vm, memory, &host.worker_loop, virtio, &mut buses)?;
 
     let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
-    let entry = payload.load(&memory, spec, &windows, &identity)?;
-    let vcpus = create_vcpus(&kvm, &vm, spec, &memory, entry)?;
-    start(vcpus, Parts { buses, legacy, handles, threads, vm }, host)
+    let entry = payload.load(memory, spec, &windows, &identity)?;
+    let vcpus = create_vcpus(&kvm, &vm, spec, memory, entry)?;
+    start(vcpus, Parts { buses, console, legacy, handles, threads, vm }, host)
 }
 
 fn map_memory(config: &MachineConfig) -> Result<memory::GuestMemory, MemoryError> {
@@ -178,6 +196,7 @@ fn create_vcpus(
 /// A machine without its vCPUs.
 struct Parts {
     buses: Buses,
+    console: Console,
     legacy: LegacyDevices,
     handles: Handles,
     threads: Vec<LoopThread>,
@@ -186,11 +205,18 @@ struct Parts {
 
 fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildError> {
     prepare_signals()?;
-    let Parts { buses, legacy, handles, threads, vm } = parts;
+    let Parts { buses, console, legacy, handles, threads, vm } = parts;
     let buses = Arc::new(buses);
-    let worker_loop = host.worker_loop.clone();
-    let mut machine =
-        Machine { vcpus: Vec::new(), buses: buses.clone(), legacy, handles, worker_loop, threads, _vm: vm };
+    let mut machine = Machine {
+        vcpus: Vec::new(),
+        buses: buses.clone(),
+        console,
+        legacy,
+        handles,
+        worker_loop: host.worker_loop.clone(),
+        threads,
+        _vm: vm,
+    };
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -207,9 +233,12 @@ fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildEr
 }
 
 impl Machine {
-    /// The serial port, for its input.
-    pub fn serial(&self) -> &Arc<Mutex<SerialPort>> {
-        &self.legacy.serial
+    /// What takes the console's input: the virtio console where there is one, or else COM1.
+    pub fn input(&self) -> Arc<dyn InputPort> {
+        match &self.handles.typed {
+            Some(typed) => Arc::new(typed.clone()),
+            None => self.legacy.serial.clone(),
+        }
     }
 
     /// Types Ctrl+Alt+Del on the guest's keyboard.
@@ -260,8 +289,7 @@ impl Machine {
         self.buses.gate.end();
         self.vcpus.iter().for_each(VcpuThread::kick);
         self.vcpus.into_iter().for_each(VcpuThread::join);
-        let mut serial = serial::lock(&self.legacy.serial);
-        serial.console().finish();
-        Remains { guest_status: self.buses.guest_status(), console: serial.console().tail() }
+        self.console.finish();
+        Remains { guest_status: self.buses.guest_status(), console: self.console.tail() }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::builder::{self, BuildError, Host, Machine, Remains};
-use super::console_input::{self, RawTerminal};
 use super::lifecycle::{Lifecycle, Refused, State, Step};
 use crate::arguments::DEFAULT_ID;
 use crate::clock;
 use crate::config::{ConfigError, Logger, MachineSpec, Metrics, NetworkInterfaceChange};
+use crate::console::{self, RawTerminal};
 use crate::legacy::i8042::KeyboardError;
 use crate::logger;
 use crate::metrics::{PERIOD, Registry, Sink};
@@ -178,7 +178,7 @@ impl Controller {
         inner.life.take(Step::Configure)?;
         let machine = builder::build(self.given_id(), &inner.spec, &self.host)?;
         if let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned() {
-            console_input::listen(&self.host.worker_loop, input, machine.serial());
+            console::listen(&self.host.worker_loop, input, machine.input());
         }
         inner.terminal = RawTerminal::set();
         inner.machine = Some(machine);

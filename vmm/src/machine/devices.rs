@@ -11,9 +11,9 @@ use super::storage;
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
 use crate::config::{MachineSpec, NetworkInterface};
+use crate::console::{Console, Output};
 use crate::kvm::Vm;
 use crate::legacy::boot_timer::{BootTimer, Start};
-use crate::legacy::console::Console;
 use crate::legacy::counted::Counted;
 use crate::legacy::events::{self, EventRegister};
 use crate::legacy::exit_device::ExitDevice;
@@ -27,6 +27,7 @@ use crate::vcpu::Buses;
 use crate::virtio::VirtioError;
 use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
 use crate::virtio::block::BlockHandle;
+use crate::virtio::console::{ConsoleDevice, Typed};
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
 use crate::virtio::net::{InterfaceHandle, NetDevice};
@@ -50,12 +51,15 @@ pub struct Handles {
     pub interfaces: BTreeMap<String, InterfaceHandle>,
     /// The balloon, of which there is one.
     pub balloon: Option<BalloonHandle>,
+    /// The virtio console's input.
+    pub typed: Option<Typed>,
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
 /// the metrics of `host`.
 pub(super) fn open(
     spec: &MachineSpec,
+    console: &Console,
     host: &Host,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
@@ -91,6 +95,12 @@ pub(super) fn open(
         let handle = BalloonHandle::new(balloon);
         devices.push(Box::new(BalloonDevice::new(handle.clone(), metrics.group("balloon"))));
         handles.balloon = Some(handle);
+    }
+    if spec.console.is_some() {
+        let typed = Typed::new().map_err(BuildError::Event)?;
+        let metrics = metrics.group("console");
+        devices.push(Box::new(ConsoleDevice::new("console", console.clone(), typed.clone(), metrics)));
+        handles.typed = Some(typed);
     }
     let lines = layout::VIRTIO_LINES.len();
     if devices.len() > lines {
@@ -170,6 +180,7 @@ pub(super) struct LegacyDevices {
 pub(super) fn attach_legacy(
     vm: &Vm,
     spec: &MachineSpec,
+    console: Console,
     start: Start,
     metrics: &Arc<ProcessMetrics>,
     buses: &mut Buses,
@@ -179,7 +190,6 @@ pub(super) fn attach_legacy(
         vm.connect_interrupt(&interrupt, line)?;
         Ok::<_, BuildError>(interrupt)
     };
-    let console = console(spec, metrics)?;
     let serial = SerialPort::new(connected(serial::LINE)?, console, metrics.uart.clone());
     let serial = Arc::new(Mutex::new(serial));
     let events = Arc::new(Mutex::new(EventRegister::new(connected(layout::EVENTS_LINE)?)));
@@ -207,13 +217,14 @@ pub(super) fn attach_legacy(
     Ok(LegacyDevices { serial, keyboard, events })
 }
 
-fn console(spec: &MachineSpec, metrics: &ProcessMetrics) -> Result<Console, BuildError> {
+/// Opens what the guest's output goes to.
+pub(super) fn open_console(spec: &MachineSpec, metrics: &ProcessMetrics) -> Result<Console, BuildError> {
     let serial = spec.serial.clone().unwrap_or_default();
-    let console = match &serial.serial_out_path {
-        Some(path) => Console::to_file(path).map_err(|error| BuildError::ConsoleFile(path.clone(), error))?,
-        None => Console::to_stdout().map_err(BuildError::Console)?,
+    let output = match &serial.serial_out_path {
+        Some(path) => Output::to_file(path).map_err(|error| BuildError::ConsoleFile(path.clone(), error))?,
+        None => Output::to_stdout().map_err(BuildError::Console)?,
     };
-    Ok(console.limited(serial.rate_limiter, metrics.uart.clone()))
+    Ok(Console::new(output.limited(serial.rate_limiter, metrics.uart.clone())))
 }
 
 fn event() -> Result<EventFd, BuildError> {

@@ -2,7 +2,6 @@
 
 mod balloon;
 mod builder;
-mod console_input;
 mod controller;
 mod devices;
 mod lifecycle;

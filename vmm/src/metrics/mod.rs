@@ -6,6 +6,7 @@
 
 mod balloon;
 mod block;
+mod console;
 mod entropy;
 mod mmds;
 mod net;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 
 pub use self::balloon::BalloonMetrics;
 pub use self::block::BlockMetrics;
+pub use self::console::ConsoleMetrics;
 pub use self::entropy::EntropyMetrics;
 pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;

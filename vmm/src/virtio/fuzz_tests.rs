@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::balloon::{BalloonDevice, BalloonHandle};
 use super::block::{BlockDevice, BlockSpec};
+use super::console::{ConsoleDevice, Typed};
 use super::device::VirtioDevice;
 use super::driver::{Hostile, Machine};
 use super::features::COMMON;
@@ -16,6 +17,7 @@ use super::pmem::{PmemDevice, PmemRegion};
 use super::rng::RngDevice;
 use super::vsock::VsockDevice;
 use crate::config::RateLimiter;
+use crate::console::{Console, InputPort};
 use crate::drive::RawDrive;
 use crate::memory::FileMapping;
 use crate::mmds::Mmds;
@@ -182,6 +184,15 @@ fn vsock() {
     }
 }
 
+#[test]
+fn console() {
+    for seed in [7, 0xc0_50_1e] {
+        let typed = Typed::new().unwrap();
+        typed.receive(&[b'x'; 4096]);
+        survives(ConsoleDevice::new("console", Console::to_nowhere(), typed, Default::default()), seed);
+    }
+}
+
 const NONE: [u32; 0] = [];
 
 /// The bits of a device's features, without those that all have.
@@ -220,4 +231,8 @@ fn devices_offer_what_is_on_this_list_and_nothing_else() {
     // Statistics, deflation, hints, reports; no page poisoning (4).
     let balloon = BalloonHandle::new(&serde_json::from_value(spec).unwrap());
     assert_eq!(features(&BalloonDevice::new(balloon, Default::default())), [1, 2, 3, 5]);
+    // Single characters; neither a size (0) nor several ports (1).
+    let typed = Typed::new().unwrap();
+    let console = ConsoleDevice::new("console", Console::to_nowhere(), typed, Default::default());
+    assert_eq!(features(&console), [2]);
 }

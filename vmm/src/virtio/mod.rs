@@ -6,6 +6,7 @@
 
 pub mod balloon;
 pub mod block;
+pub mod console;
 pub mod device;
 pub mod error;
 pub mod limiter;

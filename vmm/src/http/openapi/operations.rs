@@ -7,9 +7,9 @@ use super::super::version::FirecrackerVersion;
 use super::super::vm::Vm;
 use super::{Schema, object, of};
 use crate::config::{
-    Balloon, BootSource, CpuConfig, Drive, DriveChange, Entropy, Logger, MachineConfig, MachineConfigChange,
-    MachineSpec, Metrics, MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem, PmemChange, Serial,
-    Smbios, Vsock,
+    Balloon, BootSource, Console, CpuConfig, Drive, DriveChange, Entropy, Logger, MachineConfig,
+    MachineConfigChange, MachineSpec, Metrics, MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem,
+    PmemChange, Serial, Smbios, Vsock,
 };
 use crate::machine::{BalloonStatistics, HintingStatus};
 
@@ -151,6 +151,7 @@ pub const OPERATIONS: &[Operation] = &[
         "Sets which machine the guest finds itself in, before the start.",
         of::<Smbios>,
     ),
+    put("/console", "putConsole", "Sets a virtio console, before the start.", of::<Console>),
     patch("/vm", "patchVm", "Lets the machine stand still, or go on.", of::<Vm>),
     put("/logger", "putLogger", "Says which messages are written where, before the start.", of::<Logger>),
     put(

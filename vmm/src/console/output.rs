@@ -1,4 +1,4 @@
-//! Where a guest's serial output goes: standard output or a file, within bounds, and its last lines into memory.
+//! Where a guest's console output goes: standard output or a file, within bounds, and its last lines into memory.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -23,7 +23,7 @@ const FILE_LIMIT: u64 = 4 << 20;
 const CUT: &[u8] = b"\n[the console's further output is dropped: the file has 4 MiB]\n";
 
 /// The guest's console output. Writing never fails, never blocks and keeps a bounded amount.
-pub struct Console {
+pub struct Output {
     out: Option<Outlet>,
     /// Bytes that may still go into `out` when that is a regular file.
     allowance: Option<u64>,
@@ -34,7 +34,7 @@ pub struct Console {
     metrics: Arc<UartMetrics>,
 }
 
-impl Console {
+impl Output {
     /// Writes to the process's standard output.
     pub fn to_stdout() -> io::Result<Self> {
         Ok(Self::to(Outlet::stdout()?))
@@ -138,7 +138,7 @@ impl Console {
     }
 }
 
-impl Write for Console {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for &byte in bytes {
             if self.tail.len() == TAIL {
@@ -157,11 +157,11 @@ impl Write for Console {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // The UART flushes after every byte; lines are what costs a system call here.
+        // Devices flush after every byte; lines are what costs a system call here.
         Ok(())
     }
 }
 
 #[cfg(test)]
-#[path = "console_tests.rs"]
+#[path = "output_tests.rs"]
 mod tests;

@@ -12,7 +12,7 @@ fn pipe() -> (File, Outlet) {
 #[test]
 fn a_line_is_written_when_it_ends() {
     let (mut reader, writer) = pipe();
-    let mut console = Console::to(writer);
+    let mut console = Output::to(writer);
     for byte in b"one\ntwo" {
         console.write_all(&[*byte]).unwrap();
     }
@@ -26,7 +26,7 @@ fn a_line_is_written_when_it_ends() {
 #[test]
 fn a_reader_that_does_not_read_costs_bounded_memory_and_no_time() {
     let (_reader, writer) = pipe();
-    let mut console = Console::to(writer);
+    let mut console = Output::to(writer);
     let line = [b'x'; 1023];
     for _ in 0..1024 {
         console.write_all(&line).unwrap();
@@ -41,7 +41,7 @@ fn a_reader_that_does_not_read_costs_bounded_memory_and_no_time() {
 fn a_reader_that_went_away_is_no_error() {
     let (reader, writer) = pipe();
     drop(reader);
-    let mut console = Console::to(writer);
+    let mut console = Output::to(writer);
     console.write_all(b"hello\n").unwrap();
     assert!(console.out.is_none());
 }
@@ -49,7 +49,7 @@ fn a_reader_that_went_away_is_no_error() {
 #[test]
 fn a_file_gets_four_mebibytes_and_a_note() {
     let mut file = tempfile::tempfile().unwrap();
-    let mut console = Console::to(Outlet::to(file.try_clone().unwrap().into()));
+    let mut console = Output::to(Outlet::to(file.try_clone().unwrap().into()));
     let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
     for _ in 0..5000 {
         console.write_all(&line).unwrap();
@@ -69,7 +69,7 @@ fn what_is_beyond_the_limit_is_dropped_and_counted() {
     let path = folder.path().join("console");
     let metrics = Arc::<UartMetrics>::default();
     let limit = TokenBucket { size: 100, one_time_burst: Some(50), refill_time: 3_600_000 };
-    let mut console = Console::to_file(&path).unwrap().limited(Some(limit), metrics.clone());
+    let mut console = Output::to_file(&path).unwrap().limited(Some(limit), metrics.clone());
     for _ in 0..100 {
         console.write_all(b"123456789\n").unwrap();
     }

@@ -1,19 +1,29 @@
-//! Standard input to the guest's serial port, no faster than the guest reads it.
+//! Standard input to the guest, no faster than the guest reads it.
 
 use std::io::{IsTerminal, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmm_sys_util::terminal::Terminal;
 
-use crate::legacy::serial::{SerialPort, lock};
 use crate::virtio::worker_loop::WorkerLoopHandle;
+
+/// How many bytes are read at once.
+const READ: usize = 512;
+
+/// A device that takes the console's input.
+pub trait InputPort: Send + Sync {
+    /// How many bytes of input fit now. If none does, `resume` is called once when some do: on any thread,
+    /// perhaps with this port locked.
+    fn room_or(&self, resume: Box<dyn FnOnce() + Send>) -> usize;
+    /// Hands input to the guest; what does not fit is lost.
+    fn receive(&self, input: &[u8]);
+}
 
 /// Listens to `input` on the event loop and hands it to `port`, until its end. An input that cannot be
 /// waited for (a file, `/dev/null`) is not read.
-pub fn listen(worker_loop: &WorkerLoopHandle, input: OwnedFd, port: &Arc<Mutex<SerialPort>>) {
-    let source =
-        Arc::new(Source { input: input.into(), port: port.clone(), worker_loop: worker_loop.clone() });
+pub fn listen(worker_loop: &WorkerLoopHandle, input: OwnedFd, port: Arc<dyn InputPort>) {
+    let source = Arc::new(Source { input: input.into(), port, worker_loop: worker_loop.clone() });
     source.register();
 }
 
@@ -37,7 +47,7 @@ impl Drop for RawTerminal {
 
 struct Source {
     input: std::fs::File,
-    port: Arc<Mutex<SerialPort>>,
+    port: Arc<dyn InputPort>,
     worker_loop: WorkerLoopHandle,
 }
 
@@ -51,20 +61,18 @@ impl Source {
 
     /// Reads what fits; tells whether to go on listening.
     fn ready(self: &Arc<Self>) -> bool {
-        let mut port = lock(&self.port);
-        let room = port.room();
+        // Stops listening until the guest has read: an input that stays ready would keep the loop busy.
+        let source = self.clone();
+        let room = self.port.room_or(Box::new(move || source.register()));
         if room == 0 {
-            // Stops listening until the guest has read: an input that stays ready would keep the loop busy.
-            let source = self.clone();
-            port.when_empty(Box::new(move || source.register()));
             return false;
         }
-        let mut buffer = [0; 64];
-        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let mut buffer = [0; READ];
+        let buffer = buffer.get_mut(..room.min(READ)).unwrap_or_default();
         match (&self.input).read(buffer) {
             Ok(0) => false,
             Ok(count) => {
-                port.receive(buffer.get(..count).unwrap_or_default());
+                self.port.receive(buffer.get(..count).unwrap_or_default());
                 true
             }
             Err(error) => {
