@@ -192,6 +192,17 @@ fn drives_and_pmem_share_one_root_and_have_ids_of_their_own() {
 }
 
 #[test]
+fn a_drive_with_an_overlay_has_the_engine_sync_and_says_so_only_then() {
+    let mut value = whole();
+    assert_eq!(serde_json::to_value(parse(&value).unwrap()).unwrap()["drives"][0].get("overlay"), None);
+    value["drives"][0]["overlay"] = json!("/o.qcow2");
+    let spec = parse(&value).unwrap();
+    assert_eq!(serde_json::to_value(&spec).unwrap()["drives"][0]["overlay"], "/o.qcow2");
+    value["drives"][0]["io_engine"] = json!("Async");
+    assert!(parse(&value).unwrap_err().ends_with("io_engine is Sync for a drive with an overlay"));
+}
+
+#[test]
 fn changes_leave_what_they_do_not_name() {
     let mut spec = parse(&whole()).unwrap();
     let change = |value: Value| serde_json::from_value::<DriveChange>(value).unwrap();

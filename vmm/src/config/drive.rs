@@ -28,7 +28,7 @@ pub enum IoEngine {
     Async,
 }
 
-/// A block device backed by a file, byte for byte (raw).
+/// A block device backed by a file, byte for byte (raw), or by such a file and an overlay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -44,6 +44,12 @@ pub struct Drive {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
+    /// A qcow2 file that takes what the guest writes, so that `path_on_host` is only read and many machines can
+    /// share it: one that has `path_on_host` as its backing file, in the format raw, as
+    /// `qemu-img create -f qcow2 -b BASE -F raw OVERLAY` makes it. An addition to Firecracker's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub overlay: Option<PathBuf>,
     /// Refuse writes.
     #[serde(default)]
     pub is_read_only: Option<bool>,
@@ -70,6 +76,7 @@ impl Drive {
             is_root_device: false,
             partuuid: None,
             path_on_host: Some(path),
+            overlay: None,
             is_read_only: Some(true),
             cache_type: CacheType::default(),
             io_engine: IoEngine::default(),
@@ -86,6 +93,9 @@ impl Drive {
         if self.path_on_host.is_none() {
             return Err(ConfigError::invalid(section(), "path_on_host is missing"));
         }
+        if self.overlay.is_some() && self.io_engine == IoEngine::Async {
+            return Err(ConfigError::invalid(section(), "io_engine is Sync for a drive with an overlay"));
+        }
         if self.partuuid.as_ref().is_some_and(|uuid| !is_partition(uuid)) {
             return Err(ConfigError::invalid(section(), "partuuid is not a partition's id"));
         }
@@ -95,6 +105,7 @@ impl Drive {
     /// Takes over what has been changed.
     pub fn update(&mut self, change: DriveChange) {
         self.path_on_host = change.path_on_host.or(self.path_on_host.take());
+        self.overlay = change.overlay.or(self.overlay.take());
         update_limits(&mut self.rate_limiter, change.rate_limiter);
     }
 }
@@ -112,6 +123,10 @@ pub struct DriveChange {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub path_on_host: Option<PathBuf>,
+    /// Another overlay, of the file that `path_on_host` names; only for a drive that has one.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub overlay: Option<PathBuf>,
     /// Other limits.
     #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::qcow2::OverlayFault;
 use super::space::make_blocking;
 
 /// Why a drive cannot be opened.
@@ -28,6 +29,15 @@ pub enum DriveError {
         path: PathBuf,
         /// What it is.
         kind: &'static str,
+    },
+    /// It is not the overlay that it should be.
+    #[error("Cannot use {path} as an overlay")]
+    Overlay {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: OverlayFault,
     },
     /// It has no end to be found.
     #[error("Cannot find the size of drive {path}")]

@@ -46,18 +46,8 @@ impl RawDrive {
                 other => return other.map(|()| 0),
             }
         }
-        self.write_zeros(offset, length)?;
+        write_zeros(self.file(), offset, length)?;
         Ok(length)
-    }
-
-    fn write_zeros(&self, mut offset: u64, length: u64) -> io::Result<()> {
-        let end = offset.checked_add(length).ok_or(io::ErrorKind::InvalidInput)?;
-        while offset < end {
-            let count = usize::try_from(end - offset).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.file().write_all_at(ZEROS.get(..count).unwrap_or(&ZEROS), offset)?;
-            offset += count as u64;
-        }
-        Ok(())
     }
 
     /// Never changes the file's size.
@@ -77,6 +67,17 @@ impl RawDrive {
             unsafe { libc::ioctl(self.file().as_raw_fd(), request, range.as_ptr()) }
         })
     }
+}
+
+/// Writes zeros, one piece after the other.
+pub(super) fn write_zeros(file: &File, mut offset: u64, length: u64) -> io::Result<()> {
+    let end = offset.checked_add(length).ok_or(io::ErrorKind::InvalidInput)?;
+    while offset < end {
+        let count = usize::try_from(end - offset).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_all_at(ZEROS.get(..count).unwrap_or(&ZEROS), offset)?;
+        offset += count as u64;
+    }
+    Ok(())
 }
 
 /// Lets reads and writes of `file` wait for the disk.

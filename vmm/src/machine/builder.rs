@@ -24,6 +24,7 @@ use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
 use crate::mmds::Mmds;
 use crate::vcpu::{Buses, Ending, VcpuError, VcpuThread, prepare_signals};
+use crate::virtio::block::BlockHandle;
 use crate::virtio::worker_loop::{LoopThread, WorkerLoopHandle};
 
 /// Why a machine cannot be built.
@@ -284,11 +285,14 @@ impl Machine {
         std::iter::once(&self.worker_loop).chain(self.threads.iter().map(LoopThread::handle))
     }
 
-    /// Stops every vCPU, waits for them, and writes out what is left of the console.
-    pub fn end(self) -> Remains {
+    /// Stops every vCPU, waits for them, and writes out what is left of the drives and the console.
+    pub fn end(mut self) -> Remains {
         self.buses.gate.end();
         self.vcpus.iter().for_each(VcpuThread::kick);
-        self.vcpus.into_iter().for_each(VcpuThread::join);
+        std::mem::take(&mut self.vcpus).into_iter().for_each(VcpuThread::join);
+        // Only then is there nobody left who could write to a drive.
+        self.threads.clear();
+        self.handles.drives.values().for_each(BlockHandle::write_back);
         self.console.finish();
         Remains { guest_status: self.buses.guest_status(), console: self.console.tail() }
     }

@@ -8,7 +8,7 @@ use super::builder::BuildError;
 use super::controller::{ControlError, Controller};
 use crate::boot::command_line::Root;
 use crate::config::{CacheType, Drive, DriveChange, IoEngine, MachineSpec, PmemChange};
-use crate::drive::RawDrive;
+use crate::drive::{DriveError, Medium, Overlay, RawDrive};
 use crate::memory::{FileMapping, layout};
 use crate::metrics::Registry;
 use crate::virtio::block::{BlockDevice, BlockSpec};
@@ -36,7 +36,7 @@ pub(super) fn drives(spec: &MachineSpec) -> Vec<Drive> {
 /// Opens a drive's file and makes its device.
 pub(super) fn open_drive(drive: &Drive, metrics: &Registry) -> Result<BlockDevice, BuildError> {
     let refused = |error: Cause| BuildError::Device(drive.drive_id.clone(), error);
-    let raw = open_file(drive).map_err(|error| refused(error.into()))?;
+    let medium = open_medium(drive).map_err(|error| refused(error.into()))?;
     let spec = BlockSpec {
         read_only: drive.is_read_only.unwrap_or(false),
         flush: drive.cache_type == CacheType::Writeback,
@@ -44,7 +44,7 @@ pub(super) fn open_drive(drive: &Drive, metrics: &Registry) -> Result<BlockDevic
         limits: drive.rate_limiter.unwrap_or_default(),
     };
     let metrics = metrics.device_group("block", &drive.drive_id);
-    BlockDevice::new(&drive.drive_id, raw, spec, metrics).map_err(|error| refused(error.into()))
+    BlockDevice::new(&drive.drive_id, medium, spec, metrics).map_err(|error| refused(error.into()))
 }
 
 /// Maps the files of `pmem`, one above the other in the order of the configuration, and makes their devices.
@@ -79,6 +79,13 @@ struct MapError {
     source: io::Error,
 }
 
+/// A drive's base changes with its overlay, or not at all.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "A drive that was made with an overlay gets both path_on_host and overlay, any other drive no overlay"
+)]
+struct ChangeError;
+
 /// What the kernel is told of the root device, if the configuration names one.
 pub(super) fn root(spec: &MachineSpec) -> Option<Root> {
     let drive = spec.drives.iter().find(|drive| drive.is_root_device).map(|drive| Root {
@@ -95,9 +102,16 @@ pub(super) fn root(spec: &MachineSpec) -> Option<Root> {
     drive.or(pmem)
 }
 
-fn open_file(drive: &Drive) -> Result<RawDrive, crate::drive::DriveError> {
+fn open_medium(drive: &Drive) -> Result<Medium, DriveError> {
     let path = drive.path_on_host.clone().unwrap_or_default();
-    RawDrive::open(&path, drive.is_read_only.unwrap_or(false))
+    let read_only = drive.is_read_only.unwrap_or(false);
+    match &drive.overlay {
+        Some(overlay) => {
+            let durable = drive.cache_type == CacheType::Writeback;
+            Overlay::open(overlay, &path, read_only, durable).map(Medium::from)
+        }
+        None => RawDrive::open(&path, read_only).map(Medium::from),
+    }
 }
 
 impl Controller {
@@ -105,7 +119,7 @@ impl Controller {
     pub fn set_drive(&self, drive: Drive) -> Result<(), ControlError> {
         self.spec().set_drive(drive.clone())?;
         if drive.path_on_host.is_some() {
-            open_file(&drive).map_err(|error| BuildError::Device(drive.drive_id.clone(), error.into()))?;
+            open_medium(&drive).map_err(|error| BuildError::Device(drive.drive_id.clone(), error.into()))?;
         }
         self.configure(|spec| spec.set_drive(drive))
     }
@@ -120,13 +134,17 @@ impl Controller {
             };
             let mut changed = drive.clone();
             changed.update(change.clone());
-            let file = change.path_on_host.is_some().then(|| open_file(&changed)).transpose();
-            let file = file.map_err(|error| {
+            let refused = |cause: Cause| {
                 handle.count_refused();
-                ControlError::Device(change.drive_id.clone(), error.into())
-            })?;
-            if let Some(file) = file {
-                handle.change_file(file);
+                ControlError::Device(change.drive_id.clone(), cause)
+            };
+            if change.overlay.is_some() != (change.path_on_host.is_some() && drive.overlay.is_some()) {
+                return Err(refused(ChangeError.into()));
+            }
+            let medium = change.path_on_host.is_some().then(|| open_medium(&changed)).transpose();
+            let medium = medium.map_err(|error| refused(error.into()))?;
+            if let Some(medium) = medium {
+                handle.change_file(medium);
             }
             if let Some(limits) = &change.rate_limiter {
                 handle.change_limits(limits);

@@ -14,6 +14,7 @@ use crate::memory::GuestMemory;
 
 /// The most vectors that one system call takes (`IOV_MAX`).
 pub const VECTORS_MAX: usize = 1024;
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// The host addresses of spans, to be reused from request to request.
 pub struct IoVectors {
@@ -130,6 +131,18 @@ impl IoVectors {
             }
         }
         Ok(bytes.len() - rest.len())
+    }
+
+    /// Makes the vectors' memory zero.
+    pub fn fill_zeros(&self) -> Result<(), NoMemory> {
+        for &(address, length) in &self.pieces {
+            for done in (0..length).step_by(ZEROS.len()) {
+                let zeros = ZEROS.get(..length - done).unwrap_or(&ZEROS);
+                let address = GuestAddress(address.0.wrapping_add(done as u64));
+                self.memory.write_slice(zeros, address).map_err(|_| NoMemory)?;
+            }
+        }
+        Ok(())
     }
 
     /// One `writev`: a packet, or what a stream takes.

@@ -7,7 +7,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_WRITE_ZEROES,
 };
 
-use super::disk::{Disk, SERIAL_SIZE};
+use super::disk::{Disk, SECTOR_SIZE, SERIAL_SIZE};
 use super::flights::Flights;
 use super::handle::BlockHandle;
 use super::request::{DISCARD_EXTENTS_MAX, DISCARD_SECTORS_MAX, ZEROES_EXTENTS_MAX, ZEROES_SECTORS_MAX};
@@ -15,7 +15,7 @@ use super::state::{CONFIG_SIZE, Configuration, Shared, State};
 use super::uring::Uring;
 use super::worker::BlockWorker;
 use crate::config::RateLimiter;
-use crate::drive::RawDrive;
+use crate::drive::Medium;
 use crate::metrics::BlockMetrics;
 use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::error::VirtioError;
@@ -30,8 +30,6 @@ const QUEUE_SIZES: [u16; 1] = [QUEUE_SIZE];
 /// How many data buffers a request may have: header and status take two descriptors of a chain, which is
 /// at most as long as the queue.
 const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
-/// Discards smaller than a page free nothing; the driver need not send them. In sectors.
-const DISCARD_ALIGNMENT: u32 = 8;
 
 /// What a drive shall be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,14 +49,15 @@ pub struct BlockDevice {
     id: String,
     features: u64,
     uring: bool,
+    threads: usize,
     shared: Arc<Shared>,
 }
 
 impl BlockDevice {
-    /// A drive by the name of `id` (which is its serial too, cut to 20 bytes) whose sectors are in `raw`.
+    /// A drive by the name of `id` (which is its serial too, cut to 20 bytes) whose sectors are in `medium`.
     pub fn new(
         id: &str,
-        raw: RawDrive,
+        medium: impl Into<Medium>,
         spec: BlockSpec,
         metrics: Arc<BlockMetrics>,
     ) -> Result<BlockDevice, VirtioError> {
@@ -70,7 +69,9 @@ impl BlockDevice {
         let limiter =
             Limiter::new(&limits).map_err(|source| VirtioError::Limiter { device: id.to_owned(), source })?;
         let ring = if uring { Some(new_ring(id)?) } else { None };
-        let disk = Disk { raw, read_only, flush, serial };
+        let medium = medium.into();
+        let (threads, granularity) = (usize::from(medium.wants_thread()), medium.granularity());
+        let disk = Disk { medium, read_only, flush, serial };
         let mut features = features::COMMON | 1 << VIRTIO_BLK_F_SEG_MAX;
         if read_only {
             features |= 1 << VIRTIO_BLK_F_RO;
@@ -80,16 +81,16 @@ impl BlockDevice {
         if flush {
             features |= 1 << VIRTIO_BLK_F_FLUSH;
         }
-        let configuration = configuration(disk.sectors(), read_only);
+        let configuration = configuration(disk.sectors(), read_only, granularity);
         let state = State { disk: Arc::new(disk), limiter, ring, interrupt: None };
         let shared = Arc::new(Shared::new(state, configuration, metrics));
-        Ok(BlockDevice { id: id.to_owned(), features, uring, shared })
+        Ok(BlockDevice { id: id.to_owned(), features, uring, threads, shared })
     }
 
     /// One over an open file, counted for nobody.
     #[cfg(test)]
     pub fn of(file: &std::fs::File, spec: BlockSpec) -> BlockDevice {
-        let raw = RawDrive::from_file(file.try_clone().unwrap()).unwrap();
+        let raw = crate::drive::RawDrive::from_file(file.try_clone().unwrap()).unwrap();
         BlockDevice::new("rootfs", raw, spec, Arc::default()).unwrap()
     }
 
@@ -105,7 +106,8 @@ fn new_ring(id: &str) -> Result<Uring, VirtioError> {
 
 /// The configuration space (virtio 1.2 section 5.2.4). There is no block size and no topology: each field
 /// costs the driver three exits when it starts, and requests of less than a page go through the host's cache.
-fn configuration(sectors: u64, read_only: bool) -> Configuration {
+/// Discards of less than `granularity` bytes free nothing; the driver need not send them.
+fn configuration(sectors: u64, read_only: bool, granularity: u64) -> Configuration {
     let mut configuration = Configuration { generation: 0, space: [0; CONFIG_SIZE] };
     configuration.set_capacity(sectors);
     let mut fields = vec![(12, SEGMENTS_MAX)];
@@ -113,7 +115,7 @@ fn configuration(sectors: u64, read_only: bool) -> Configuration {
         fields.extend([
             (36, DISCARD_SECTORS_MAX),
             (40, DISCARD_EXTENTS_MAX),
-            (44, DISCARD_ALIGNMENT),
+            (44, (granularity / SECTOR_SIZE) as u32),
             (48, ZEROES_SECTORS_MAX),
             (52, ZEROES_EXTENTS_MAX),
             // `write_zeroes_may_unmap`, a byte.
@@ -155,6 +157,10 @@ impl VirtioDevice for BlockDevice {
 
     fn config_generation(&self) -> u32 {
         self.shared.configuration().generation
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
     }
 
     fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {

@@ -1,9 +1,13 @@
 //! What a drive's requests act on, and how they are carried out by system calls.
 
+use std::fs::File;
+use std::io;
+
 use super::request::{Extent, Operation, Refusal};
-use crate::drive::RawDrive;
+use crate::drive::{Medium, Transfer};
 use crate::memory::GuestMemory;
 use crate::virtio::io_vectors::IoVectors;
+use crate::virtio::span::Span;
 
 /// The unit of the protocol, whatever the file's own block size.
 pub const SECTOR_SIZE: u64 = 512;
@@ -14,7 +18,7 @@ pub const SERIAL_SIZE: usize = 20;
 #[derive(Debug)]
 pub struct Disk {
     /// Where the sectors are. Bytes behind the last whole one are out of the guest's reach.
-    pub raw: RawDrive,
+    pub medium: Medium,
     /// Whether writes are refused.
     pub read_only: bool,
     /// Whether flushes are served.
@@ -26,7 +30,7 @@ pub struct Disk {
 impl Disk {
     /// How many sectors it has.
     pub fn sectors(&self) -> u64 {
-        self.raw.size() / SECTOR_SIZE
+        self.medium.size() / SECTOR_SIZE
     }
 
     /// The offset in the file of `count` sectors from `sector` on, if there are some and they are the disk's.
@@ -49,17 +53,34 @@ impl Disk {
         vectors.clear();
         match operation {
             Operation::Read { offset, into } => {
-                vectors.fill(*into).map_err(|_| Refusal::Invalid)?;
-                vectors.read_exact_at(self.raw.file(), *offset)?;
+                match &self.medium {
+                    Medium::Raw(raw) => {
+                        vectors.fill(*into).map_err(|_| Refusal::Invalid)?;
+                        vectors.read_exact_at(raw.file(), *offset)?;
+                    }
+                    Medium::Overlay(overlay) => {
+                        overlay.read(*offset, into.len(), &mut Data { vectors, rest: *into })?;
+                    }
+                }
                 Ok(into.len())
             }
             Operation::Write { offset, from } => {
-                vectors.fill(*from).map_err(|_| Refusal::Invalid)?;
-                vectors.write_all_at(self.raw.file(), *offset)?;
+                match &self.medium {
+                    Medium::Raw(raw) => {
+                        vectors.fill(*from).map_err(|_| Refusal::Invalid)?;
+                        vectors.write_all_at(raw.file(), *offset)?;
+                    }
+                    Medium::Overlay(overlay) => {
+                        overlay.write(*offset, from.len(), &mut Data { vectors, rest: *from })?;
+                    }
+                }
                 Ok(0)
             }
             Operation::Flush => {
-                self.raw.file().sync_data()?;
+                match &self.medium {
+                    Medium::Raw(raw) => raw.file().sync_data()?,
+                    Medium::Overlay(overlay) => overlay.flush()?,
+                }
                 Ok(0)
             }
             Operation::Identify { into } => {
@@ -67,15 +88,52 @@ impl Disk {
                 Ok(SERIAL_SIZE as u64)
             }
             Operation::Discard(extents) => {
-                extents.iter().try_for_each(|extent| self.raw.discard(extent.offset, extent.length))?;
+                extents.iter().try_for_each(|Extent { offset, length, .. }| match &self.medium {
+                    Medium::Raw(raw) => raw.discard(*offset, *length),
+                    Medium::Overlay(overlay) => overlay.discard(*offset, *length),
+                })?;
                 Ok(0)
             }
             Operation::WriteZeroes(extents) => {
                 for Extent { offset, length, unmap } in extents {
-                    *zeros += self.raw.zero(*offset, *length, *unmap)?;
+                    *zeros += match &self.medium {
+                        Medium::Raw(raw) => raw.zero(*offset, *length, *unmap)?,
+                        Medium::Overlay(overlay) => overlay.zero(*offset, *length, *unmap)?,
+                    };
                 }
                 Ok(0)
             }
         }
+    }
+}
+
+/// The guest's buffers of a request, part by part.
+struct Data<'a, 'b> {
+    vectors: &'a mut IoVectors,
+    rest: Span<'b>,
+}
+
+impl Data<'_, '_> {
+    /// The vectors of the next `count` bytes.
+    fn next(&mut self, count: u64) -> io::Result<&mut IoVectors> {
+        let (now, later) = self.rest.split_at(count);
+        self.rest = later;
+        self.vectors.clear();
+        self.vectors.fill(now).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(self.vectors)
+    }
+}
+
+impl Transfer for Data<'_, '_> {
+    fn read(&mut self, file: &File, offset: u64, count: u64) -> io::Result<()> {
+        self.next(count)?.read_exact_at(file, offset)
+    }
+
+    fn zeros(&mut self, count: u64) -> io::Result<()> {
+        self.next(count)?.fill_zeros().map_err(|_| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn write(&mut self, file: &File, offset: u64, count: u64) -> io::Result<()> {
+        self.next(count)?.write_all_at(file, offset)
     }
 }

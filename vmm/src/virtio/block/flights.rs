@@ -137,7 +137,8 @@ impl Flights {
             Kind::Write => Command::Write { vectors, offset: flight.offset },
             _ => Command::Flush,
         };
-        let file = flight.disk.raw.file().as_raw_fd();
+        let Some(raw) = flight.disk.medium.raw() else { return false };
+        let file = raw.file().as_raw_fd();
         // SAFETY: the flight keeps the file open; its slot keeps the vectors, and those the guest's memory,
         // into which nothing here holds references. The slot changes only in `next`, behind the completion;
         // `Flights` is not dropped before every flight has landed, or leaves the slots where they are.

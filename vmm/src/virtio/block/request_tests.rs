@@ -392,7 +392,7 @@ fn what_a_request_asks_for_is_read_once() {
     let victim = Victim::new(specs()[0]);
     let memory = victim.driver.memory.clone();
     let disk = Disk {
-        raw: crate::drive::RawDrive::from_file(disk()).unwrap(),
+        medium: crate::drive::RawDrive::from_file(disk()).unwrap().into(),
         read_only: false,
         flush: true,
         serial: Default::default(),
