@@ -73,6 +73,15 @@ fn a_guest_s_processor_shows_what_is_asked_and_no_virtualization() {
     let masked = run("vmlinux", "", script, json!({"machine-config": machine, "cpu-config": template}));
     assert!(!has(&masked, "sse4_2") && !has(&masked, "svm") && !has(&masked, "vmx"), "{masked}");
     assert!(masked.contains("siblings 1\n"), "{masked}");
+    // The lab's processor calls itself one of AMD's, and no Milan.
+    for (name, sentence) in [("T2", "for processors of Intel"), ("T2A", "not for this model of processor")] {
+        let machine = Bare::start(&Value::Null);
+        machine.ask("PUT", "/boot-source", &json!({"kernel_image_path": asset("vmlinux")}));
+        machine.ask("PATCH", "/machine-config", &json!({"cpu_template": name}));
+        let (status, answer) = machine.api("PUT", "/actions", &json!({"action_type": "InstanceStart"}));
+        let message = answer["fault_message"].as_str().unwrap_or_default();
+        assert!(status == 400 && message.contains(sentence), "{answer}");
+    }
 }
 
 #[test]

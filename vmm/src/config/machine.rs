@@ -50,16 +50,18 @@ pub struct MachineConfig {
     /// Firecracker's API, where it is always there; told of only where it is not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub i8042: bool,
-    #[serde(default, skip_serializing_if = "told_never")]
-    cpu_template: Option<CpuTemplate>,
+    /// One of Firecracker's static CPU templates, which it has deprecated. The later one of this and `cpu-config`
+    /// counts.
+    #[serde(default, skip_serializing_if = "names_none")]
+    pub cpu_template: Option<CpuTemplate>,
 }
 
-/// Firecracker's static CPU templates, which it has deprecated. Their names are known so that they are refused
-/// with a sentence; what they did is done by `cpu-config`.
+/// Firecracker's static CPU templates. "None" takes the template back that was set, static or custom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::upper_case_acronyms, reason = "Firecracker's words")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-enum CpuTemplate {
+#[allow(missing_docs, reason = "Firecracker's names; see `arch::x86_64::named_template`")]
+pub enum CpuTemplate {
     C3,
     T2,
     T2S,
@@ -69,8 +71,8 @@ enum CpuTemplate {
     None,
 }
 
-fn told_never(_: &Option<CpuTemplate>) -> bool {
-    true
+fn names_none(template: &Option<CpuTemplate>) -> bool {
+    matches!(template, None | Some(CpuTemplate::None))
 }
 
 fn yes() -> bool {
@@ -132,22 +134,10 @@ impl MachineConfig {
         }
     }
 
-    /// Whether it takes a custom CPU template back, as Firecracker's word "None" does.
-    pub(super) fn takes_template_back(&self) -> bool {
-        self.cpu_template == Some(CpuTemplate::None)
-    }
-
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let refused = |message: String| Err(ConfigError::invalid("machine-config", message));
-        match self.cpu_template {
-            None | Some(CpuTemplate::None) => {}
-            Some(CpuTemplate::V1N1) => return refused("cpu_template V1N1 is for ARM processors".into()),
-            Some(template) => {
-                return refused(format!(
-                    "cpu_template {template:?} is not supported by this VMM, and deprecated by Firecracker; \
-                     give cpu-config a custom template"
-                ));
-            }
+        if self.cpu_template == Some(CpuTemplate::V1N1) {
+            return refused("cpu_template V1N1 is for ARM processors".into());
         }
         if !(1..=MAX_VCPUS).contains(&self.vcpu_count) {
             return refused(format!("vcpu_count is {}, not 1 to {MAX_VCPUS}", self.vcpu_count));

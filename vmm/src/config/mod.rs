@@ -26,10 +26,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::balloon::{Balloon, no_balloon};
 pub use self::boot_source::BootSource;
-pub use self::cpu::{Capability, CpuConfig, CpuidRegister};
+pub use self::cpu::{
+    Bitmap, Capability, CpuConfig, CpuidRegister, LeafModifier, MsrModifier, RegisterModifier,
+};
 pub use self::drive::{CacheType, Drive, DriveChange, IoEngine};
 pub use self::limiter::{RateLimiter, TokenBucket};
-pub use self::machine::{HugePages, MachineConfig, MachineConfigChange};
+pub use self::machine::{CpuTemplate, HugePages, MachineConfig, MachineConfigChange};
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
@@ -210,12 +212,13 @@ impl MachineSpec {
         Ok(())
     }
 
-    /// Takes other processors and memory.
-    pub fn set_machine_config(&mut self, config: MachineConfig) -> Result<(), ConfigError> {
+    /// Takes other processors and memory. A CPU template stays where `config` names none.
+    pub fn set_machine_config(&mut self, mut config: MachineConfig) -> Result<(), ConfigError> {
         config.check()?;
         self.balloon.iter().try_for_each(|balloon| balloon.check(config.mem_size_mib))?;
-        if config.takes_template_back() {
-            self.cpu_config = None;
+        match config.cpu_template {
+            Some(_) => self.cpu_config = None,
+            None => config.cpu_template = self.machine_config.cpu_template,
         }
         self.machine_config = config;
         Ok(())
@@ -224,6 +227,7 @@ impl MachineSpec {
     /// Takes another CPU template.
     pub fn set_cpu_config(&mut self, config: CpuConfig) -> Result<(), ConfigError> {
         config.check()?;
+        self.machine_config.cpu_template = None;
         self.cpu_config = Some(config);
         Ok(())
     }

@@ -9,12 +9,13 @@ use super::controller::ControlError;
 use super::devices::{self, Handles, LegacyDevices};
 use super::payload::Payload;
 use crate::arch::x86_64::cpuid::{CpuidTable, Topology};
+use crate::arch::x86_64::named_template;
 use crate::arch::x86_64::registers::{self, RegisterError};
 use crate::arch::x86_64::template::{self, TemplateError};
 use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
-use crate::config::{BootSource, HugePages, MachineConfig, MachineSpec};
+use crate::config::{BootSource, CpuConfig, HugePages, MachineConfig, MachineSpec};
 use crate::console::{Console, InputPort};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::boot_timer::Start;
@@ -177,7 +178,11 @@ fn create_vcpus(
     let config = &spec.machine_config;
     let topology = Topology { vcpus: config.vcpu_count, smt: config.smt };
     let mut supported = kvm.supported_cpuid()?;
-    let template = spec.cpu_config.clone().unwrap_or_default();
+    let template = match (&spec.cpu_config, config.cpu_template) {
+        (Some(custom), _) => custom.clone(),
+        (None, Some(name)) => named_template::resolve(name, &supported)?,
+        (None, None) => CpuConfig::default(),
+    };
     template::change_cpuid(&mut supported, &template)?;
     let table = CpuidTable::new(&supported, topology, kvm.has_tsc_deadline_timer());
     let mut vcpus = Vec::new();

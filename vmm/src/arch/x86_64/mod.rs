@@ -2,5 +2,6 @@
 
 pub mod cpuid;
 pub mod msr;
+pub mod named_template;
 pub mod registers;
 pub mod template;

@@ -6,7 +6,7 @@
 
 use kvm_bindings::CpuId;
 
-use crate::config::{CpuConfig, CpuidRegister};
+use crate::config::{CpuConfig, CpuTemplate, CpuidRegister};
 use crate::kvm::{KvmError, Vcpu};
 
 /// Why a template cannot be put to work.
@@ -21,9 +21,20 @@ pub enum TemplateError {
     /// KVM takes the register but not the value.
     #[error("cpu-config sets MSR {0:#x} to {1:#x}, which this host refuses")]
     MsrValue(u32, u64),
+    /// The host's processor is another maker's.
+    #[error("cpu_template {0:?} is for processors of {maker}, which this host's is not", maker = maker(*.0))]
+    Vendor(CpuTemplate),
+    /// The host's processor is another one.
+    #[error("cpu_template {0:?} is not for this model of processor; cpu-config takes custom templates")]
+    Model(CpuTemplate),
     /// KVM failed.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+}
+
+/// Whose processors a template was made for.
+fn maker(name: CpuTemplate) -> &'static str {
+    if name == CpuTemplate::T2A { "AMD" } else { "Intel" }
 }
 
 /// Changes the leaves that KVM supports.

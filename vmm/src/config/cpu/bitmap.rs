@@ -17,6 +17,11 @@ pub struct Bitmap<T> {
 impl<T> Bitmap<T> {
     const BITS: usize = size_of::<T>() * 8;
 
+    /// The bits of `mask` become those of `value`.
+    pub fn new(mask: u64, value: u64) -> Self {
+        Self { clear: mask & !value, set: mask & value, width: PhantomData }
+    }
+
     fn changed(self, value: u64) -> u64 {
         value & !self.clear | self.set
     }

@@ -102,6 +102,11 @@ pub struct MsrModifier {
 }
 
 impl CpuConfig {
+    /// A template of these changes.
+    pub fn of(cpuid_modifiers: Vec<LeafModifier>, msr_modifiers: Vec<MsrModifier>) -> CpuConfig {
+        CpuConfig { cpuid_modifiers, msr_modifiers, ..CpuConfig::default() }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let refused = |message: String| Err(ConfigError::invalid("cpu-config", message));
         for (name, value) in [("reg_modifiers", &self.reg_modifiers), ("vcpu_features", &self.vcpu_features)]
