@@ -18,6 +18,7 @@ mod limits;
 mod machine;
 mod metadata;
 mod network;
+mod passt;
 mod pause;
 mod platform;
 mod power;

@@ -1,8 +1,10 @@
 //! A daemon of one's own.
 
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,6 +22,35 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Daemon {
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// Whose it is; without one, root's.
+    user: Option<User>,
+}
+
+/// A user without privileges, whose group may use KVM, as that of the name `kvm` may on a host with udev.
+struct User {
+    /// Of user and group; nobody else's.
+    id: u32,
+    /// What `/dev/kvm` was before.
+    kvm: Metadata,
+}
+
+/// The device that starts guests.
+const KVM: &str = "/dev/kvm";
+
+impl User {
+    fn new() -> Self {
+        let (id, kvm) = (4242, std::fs::metadata(KVM).expect("/dev/kvm"));
+        chown(KVM, None, Some(id)).expect("a group for /dev/kvm");
+        std::fs::set_permissions(KVM, Permissions::from_mode(0o660)).expect("a mode for /dev/kvm");
+        Self { id, kvm }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = chown(KVM, None, Some(self.kvm.gid()));
+        let _ = std::fs::set_permissions(KVM, self.kvm.permissions());
+    }
 }
 
 impl Daemon {
@@ -29,10 +60,26 @@ impl Daemon {
     /// When guests do not boot here, or the daemon does not answer.
     #[must_use]
     pub fn start() -> Self {
-        let doctor = run(Command::new(asset("bulkhead")).arg("doctor"), LIMIT);
-        assert_eq!(doctor.status, 0, "guests do not boot here: {}{}", doctor.stdout, doctor.stderr);
+        Self::of(None)
+    }
+
+    /// Starts one that an ordinary user runs, who also types every command.
+    ///
+    /// # Panics
+    /// As [`Daemon::start`].
+    #[must_use]
+    pub fn start_as_a_user() -> Self {
+        Self::of(Some(User::new()))
+    }
+
+    fn of(user: Option<User>) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().expect("a temporary folder");
-        let mut daemon = Self { folder, child: None };
+        if let Some(user) = &user {
+            chown(folder.path(), Some(user.id), Some(user.id)).expect("a folder of the user's");
+        }
+        let mut daemon = Self { folder, child: None, user };
+        let doctor = run(daemon.program().arg("doctor"), LIMIT);
+        assert_eq!(doctor.status, 0, "guests do not boot here: {}{}", doctor.stdout, doctor.stderr);
         daemon.serve();
         daemon
     }
@@ -43,7 +90,8 @@ impl Daemon {
     /// When it does not answer within its time.
     pub fn serve(&mut self) {
         let log = File::create(self.path("serve.log")).expect("a log file");
-        let child = Command::new(asset("bulkhead"))
+        let child = self
+            .program()
             .args(["serve", "--socket", &self.socket()])
             .args(["--state-dir", &self.text("state"), "--run-dir", &self.text("run")])
             .stdin(Stdio::null())
@@ -78,8 +126,16 @@ impl Daemon {
     /// `bulkhead ARGUMENTS`, not yet started.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(asset("bulkhead"));
+        let mut command = self.program();
         command.args(["--socket", &self.socket()]).args(arguments);
+        command
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(asset("bulkhead"));
+        if let Some(user) = &self.user {
+            command.uid(user.id).gid(user.id);
+        }
         command
     }
 

@@ -22,6 +22,7 @@ mod outlet;
 mod process;
 mod random;
 mod signals;
+mod unix_socket;
 mod vcpu;
 mod virtio;
 

@@ -9,6 +9,7 @@ mod lifecycle;
 mod list;
 mod logs;
 mod output;
+mod place;
 mod rates;
 mod run;
 mod serve;
@@ -21,9 +22,8 @@ use clap::{Parser, Subcommand};
 
 use client::Client;
 pub use error::CliError;
+use place::Place;
 
-/// Where the daemon listens unless it is told otherwise.
-const SOCKET: &str = "/run/bulkhead/bulkhead.sock";
 /// The variable that names another socket.
 const SOCKET_VARIABLE: &str = "BULKHEAD_SOCKET";
 
@@ -31,7 +31,8 @@ const SOCKET_VARIABLE: &str = "BULKHEAD_SOCKET";
 #[derive(Debug, Parser)]
 #[command(name = "bulkhead", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// The daemon's socket [default: $BULKHEAD_SOCKET or /run/bulkhead/bulkhead.sock].
+    /// The daemon's socket [default: $BULKHEAD_SOCKET or /run/bulkhead/bulkhead.sock; without root, in
+    /// $XDG_RUNTIME_DIR/bulkhead].
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -88,7 +89,7 @@ enum Command {
 impl Arguments {
     fn socket(&self) -> PathBuf {
         let given = self.socket.clone().or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
-        given.unwrap_or_else(|| PathBuf::from(SOCKET))
+        given.unwrap_or_else(|| Place::own().socket())
     }
 }
 

@@ -12,8 +12,8 @@ use super::lifecycle::{start_failure, wait_until};
 use super::rates::RateFlags;
 use super::{image, logs, output};
 use crate::service::model::{
-    Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, Phase, PortSpec, Protocol, Userns,
-    VolumeSpec,
+    Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, NetworkKind, Phase, PortSpec, Protocol,
+    Userns, VolumeSpec,
 };
 
 /// Run an image in a new machine.
@@ -52,6 +52,9 @@ pub struct Run {
     /// A limit of the container's processes.
     #[arg(long, value_name = "N")]
     pids_limit: Option<u32>,
+    /// How the machine is connected: to the machines' bridge, which needs a daemon of root's, or by passt.
+    #[arg(long, value_name = "bridge|passt", default_value = "bridge", value_parser = network)]
+    net: NetworkKind,
     #[command(flatten)]
     rates: RateFlags,
     /// Instead of the image's entry point.
@@ -127,6 +130,15 @@ fn mebibytes(text: &str) -> Result<u32, String> {
     digits.parse::<u32>().ok().and_then(|size| size.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// `bridge`, `passt`
+fn network(text: &str) -> Result<NetworkKind, String> {
+    match text {
+        "bridge" => Ok(NetworkKind::Bridge),
+        "passt" => Ok(NetworkKind::Passt),
+        _ => Err(format!("{text:?} is neither bridge nor passt")),
+    }
+}
+
 /// `host`, `private`
 fn userns(text: &str) -> Result<Userns, String> {
     match text {
@@ -183,6 +195,7 @@ impl Run {
             memory_mib: self.memory,
             limits: Limits { memory_mib: self.memory_limit, cpus: self.cpus_limit, pids: self.pids_limit },
             rates: self.rates.into(),
+            network: self.net,
             userns: self.userns,
             // In the foreground this program deletes it, once its output is read.
             auto_remove: self.rm && self.detach,
@@ -279,6 +292,13 @@ mod tests {
         for text in ["", "data", "data:x", "/host:/x", "./host:/x", "data:/x:other"] {
             assert!(volume(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(network("bridge"), Ok(NetworkKind::Bridge));
+        assert_eq!(network("passt"), Ok(NetworkKind::Passt));
+        assert!(network("host").is_err());
     }
 
     #[test]

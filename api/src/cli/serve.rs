@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::CliError;
+use super::place::Place;
 use crate::host::HostError;
 use crate::host::layout;
 use crate::host::network::Subnet;
@@ -17,12 +18,14 @@ use crate::service::{Service, ServiceConfig};
 /// Serve the API on a Unix socket.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Records, images, volumes, logs: what outlives the host's restarts.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/bulkhead")]
-    state_dir: PathBuf,
-    /// Sockets and configurations: what does not.
-    #[arg(long, value_name = "DIR", default_value = "/run/bulkhead")]
-    run_dir: PathBuf,
+    /// Records, images, volumes, logs: what outlives the host's restarts [default: /var/lib/bulkhead; without
+    /// root, $XDG_DATA_HOME/bulkhead].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Sockets and configurations: what does not [default: /run/bulkhead; without root,
+    /// $XDG_RUNTIME_DIR/bulkhead].
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
     /// The folder of bulkhead-vmm, vmlinux and initramfs [default: that of this program].
     #[arg(long, value_name = "DIR")]
     assets: Option<PathBuf>,
@@ -59,9 +62,10 @@ impl Serve {
     }
 
     async fn serve(self, socket: &Path) -> Result<(), CliError> {
+        let place = Place::own();
         let config = ServiceConfig {
-            state_dir: self.state_dir,
-            run_dir: self.run_dir,
+            state_dir: self.state_dir.unwrap_or(place.state),
+            run_dir: self.run_dir.unwrap_or(place.run),
             assets: self.assets.unwrap_or_else(own_folder),
             subnet: self.subnet,
             boot_timeout: Duration::from_secs(self.boot_timeout),

@@ -6,10 +6,12 @@ mod probe;
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::host::process::find_program;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,17 +45,14 @@ pub enum Verdict {
     Bad,
 }
 
-/// Where programs are looked for.
-const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
 fn check(name: &str, verdict: Verdict, message: impl Into<String>) -> Check {
     Check { name: name.to_owned(), verdict, message: message.into() }
 }
 
 /// Looks at the host. `assets` is the folder of the VMM, the guest kernel and the initramfs.
 pub fn examine(assets: &Path) -> Report {
-    let mut checks = vec![kvm(Path::new("/dev/kvm")), tun(Path::new("/dev/net/tun"))];
-    checks.push(program("nft", "the machines' network needs it (Debian's package nftables)"));
+    let mut checks = vec![kvm(Path::new("/dev/kvm"))];
+    checks.extend(networks(rustix::process::geteuid().is_root()));
     checks.push(program("mke2fs", "volumes need it (Debian's package e2fsprogs)"));
     for name in ["bulkhead-vmm", "vmlinux", "initramfs"] {
         checks.push(asset(name, &assets.join(name)));
@@ -104,11 +103,23 @@ fn tun(path: &Path) -> Check {
     }
 }
 
+/// What the bridge needs, and what passt does. Who is not root needs the other.
+fn networks(root: bool) -> [Check; 3] {
+    let bridge = [
+        tun(Path::new("/dev/net/tun")),
+        program("nft", "the machines' bridge needs it (Debian's package nftables)"),
+    ];
+    let passt = program("passt", "machines without root need it (Debian's package passt)");
+    let wanted = |check: Check, needed: bool| match check.verdict {
+        Verdict::Bad if !needed => Check { verdict: Verdict::Note, ..check },
+        _ => check,
+    };
+    let [tun, nft] = bridge.map(|check| wanted(check, root));
+    [tun, nft, wanted(passt, !root)]
+}
+
 fn program(name: &str, why: &str) -> Check {
-    let own = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&own).chain(FOLDERS.iter().map(PathBuf::from));
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-    match found {
+    match find_program(name) {
         Some(path) => check(name, Verdict::Good, format!("{name} is {}", path.display())),
         None => check(name, Verdict::Bad, format!("{name} is missing: {why}")),
     }
@@ -147,9 +158,9 @@ fn cgroup() -> Check {
 
 fn user() -> Check {
     if rustix::process::geteuid().is_root() {
-        check("user", Verdict::Good, "this is root, who may make the machines' network")
+        check("user", Verdict::Good, "this is root, who may make the machines' bridge")
     } else {
-        check("user", Verdict::Note, "this is not root; the daemon must be, to make the machines' network")
+        check("user", Verdict::Note, "this is not root; machines run with --net passt alone")
     }
 }
 
@@ -171,5 +182,10 @@ mod tests {
         // Opens, but is no KVM.
         assert_eq!(kvm(&file).verdict, Verdict::Bad);
         assert!(!examine(folder.path()).guests_boot);
+        for root in [false, true] {
+            let [tun, nft, passt] = networks(root);
+            assert!(if root { passt.verdict } else { tun.verdict } != Verdict::Bad, "{tun:?} {passt:?}");
+            assert!(root || nft.verdict != Verdict::Bad, "{nft:?}");
+        }
     }
 }

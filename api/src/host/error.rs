@@ -78,6 +78,12 @@ pub enum HostError {
         /// The link of that route.
         link: String,
     },
+    /// passt is not installed.
+    #[error("passt is not installed (Debian's package passt); without it machines are on the bridge only")]
+    NoPasst,
+    /// The bridge needs a privilege that this daemon has not.
+    #[error("Only root can make the machines' bridge; the network passt (--net passt) needs no privilege")]
+    NoBridge,
     /// No address is left.
     #[error("The range {subnet} has no free address")]
     RangeFull {

@@ -106,6 +106,16 @@ impl Layout {
         self.machine_run(id).join("a.sock")
     }
 
+    /// Where the VMM waits for passt, in place of a tap.
+    pub fn passt(&self, id: &str) -> PathBuf {
+        self.machine_run(id).join("p.sock")
+    }
+
+    /// What passt says.
+    pub fn passt_log(&self, id: &str) -> PathBuf {
+        self.machine_state(id).join("passt.log")
+    }
+
     /// Where the VMM says how the machine ended.
     pub fn exit_record(&self, id: &str) -> PathBuf {
         self.machine_state(id).join("exit.json")

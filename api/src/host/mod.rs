@@ -5,6 +5,7 @@
 //! * [`vmm_config`]: the configuration that a VMM is started with.
 //! * [`vmm_api`]: Firecracker's API, for what changes while a machine runs.
 //! * [`network`]: the bridge, taps, rules and the resolver.
+//! * [`passt`]: a network without a bridge and without privileges.
 //! * [`agent`]: HTTP over the hybrid vsock socket to the guest's init.
 //! * [`cgroup`], [`disk`], [`ports`]: one thing each.
 
@@ -17,6 +18,7 @@ pub mod layout;
 pub mod log_frame;
 pub mod log_store;
 pub mod network;
+pub mod passt;
 pub mod ports;
 pub mod process;
 pub mod vmm_api;

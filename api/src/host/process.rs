@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,8 @@ pub struct Launch {
     pub cgroup: Option<PathBuf>,
 }
 
-fn append(path: &Path) -> Result<File, HostError> {
+/// A file that is written at its end, for its owner only.
+pub fn append(path: &Path) -> Result<File, HostError> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(HostError::file("open", path))
 }
 
@@ -72,13 +73,6 @@ pub fn start(launch: &Launch) -> Result<Process, HostError> {
         .mode(0o600)
         .open(&launch.exit_record)
         .map_err(HostError::file("open", &launch.exit_record))?;
-    let group = match &launch.cgroup {
-        Some(path) => {
-            let open = OpenOptions::new().write(true).open(path);
-            Some(open.map_err(HostError::file("open", path))?)
-        }
-        None => None,
-    };
     let mut command = Command::new(&launch.program);
     command
         .arg("--config-file")
@@ -87,40 +81,52 @@ pub fn start(launch: &Launch) -> Result<Process, HostError> {
         .arg(&launch.api)
         .args(["--id", &launch.id])
         .args(["--exit-record-fd", &record.as_raw_fd().to_string()])
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
         .stdout(append(&launch.console)?)
         .stderr(append(&launch.log)?);
-    let record_fd = record.as_raw_fd();
+    spawn(command, record.as_fd(), launch.cgroup.as_deref())
+}
+
+/// Starts a program that outlives the daemon, with one descriptor that it has under the same number, in a cgroup.
+pub fn spawn(
+    mut command: Command,
+    kept: BorrowedFd<'_>,
+    cgroup: Option<&Path>,
+) -> Result<Process, HostError> {
+    let group = match cgroup {
+        Some(path) => {
+            let open = OpenOptions::new().write(true).open(path);
+            Some(open.map_err(HostError::file("open", path))?)
+        }
+        None => None,
+    };
+    command.env_clear().current_dir("/").stdin(Stdio::null());
+    let kept_fd = kept.as_raw_fd();
     let group_fd = group.as_ref().map(AsRawFd::as_raw_fd);
     // SAFETY: the closure runs in the child between fork and exec, where only async-signal-safe calls are
     // allowed: setsid, write and fcntl are, and nothing is allocated. The descriptors stay open in the
-    // parent until after the spawn, since `record` and `group` are dropped at the end of this function.
+    // parent until after the spawn, since `kept` is borrowed and `group` is dropped at the end of this function.
     unsafe {
-        command.pre_exec(move || prepare_child(record_fd, group_fd));
+        command.pre_exec(move || prepare_child(kept_fd, group_fd));
     }
-    let child = command.spawn().map_err(|source| HostError::Process {
-        operation: "start",
-        program: launch.program.display().to_string(),
-        source,
-    })?;
+    let program = command.get_program().display().to_string();
+    let child =
+        command.spawn().map_err(|source| HostError::Process { operation: "start", program, source })?;
     // Until it is waited for, its id cannot be used again; so the descriptor is of this very process.
     Process::open(child.id())
 }
 
-/// In the child: leave the daemon's session, join the cgroup, keep the record's descriptor over exec.
-fn prepare_child(record_fd: i32, group_fd: Option<i32>) -> io::Result<()> {
+/// In the child: leave the daemon's session, join the cgroup, keep the descriptor over exec.
+fn prepare_child(kept_fd: i32, group_fd: Option<i32>) -> io::Result<()> {
     rustix::process::setsid()?;
     if let Some(fd) = group_fd {
-        // SAFETY: the descriptor is open, see `start`, and the buffer is a constant of one byte.
+        // SAFETY: the descriptor is open, see `spawn`, and the buffer is a constant of one byte.
         let written = unsafe { libc::write(fd, c"0".as_ptr().cast(), 1) };
         if written != 1 {
             return Err(io::Error::last_os_error());
         }
     }
-    // SAFETY: the descriptor is open, see `start`; only its close-on-exec flag changes, in the child alone.
-    if unsafe { libc::fcntl(record_fd, libc::F_SETFD, 0) } < 0 {
+    // SAFETY: the descriptor is open, see `spawn`; only its close-on-exec flag changes, in the child alone.
+    if unsafe { libc::fcntl(kept_fd, libc::F_SETFD, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
@@ -181,6 +187,16 @@ impl Process {
             }),
         }
     }
+}
+
+/// Where programs are looked for, behind the search path.
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Finds a program on the search path, the administrator's folders included.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&own).chain(FOLDERS.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// This boot of the host.

@@ -1,9 +1,11 @@
 //! A VMM's configuration: Firecracker's format with our additions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
+
+use super::passt;
 
 /// What boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,15 @@ pub struct Drive {
     pub read_only: bool,
 }
 
+/// What a network interface is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// The tap of this name.
+    Tap(String),
+    /// passt, by the socket at this path.
+    Passt(PathBuf),
+}
+
 /// What a VMM is to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmmSpec {
@@ -54,8 +65,8 @@ pub struct VmmSpec {
     pub transmit_limiter: Option<Value>,
     /// The network interface's id.
     pub interface: &'static str,
-    /// The tap's name.
-    pub tap: String,
+    /// What it is behind.
+    pub wire: Wire,
     /// The guest's MAC address.
     pub mac: String,
     /// The hybrid vsock's socket.
@@ -104,7 +115,11 @@ struct MachineConfig {
 struct Interface<'a> {
     iface_id: &'static str,
     guest_mac: &'a str,
-    host_dev_name: &'a str,
+    host_dev_name: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rx_rate_limiter: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +164,11 @@ impl VmmSpec {
                 rate_limiter: self.disk_limiter.as_ref(),
             })
             .collect();
+        // Without a tap's offloads, what makes passt fast is long packets.
+        let (host_dev_name, backend, mtu) = match &self.wire {
+            Wire::Tap(name) => (Path::new(name), None, None),
+            Wire::Passt(socket) => (socket.as_path(), Some("passt"), Some(passt::MTU)),
+        };
         serde_json::to_string_pretty(&Config {
             boot_source,
             drives,
@@ -156,7 +176,9 @@ impl VmmSpec {
             network_interfaces: [Interface {
                 iface_id: self.interface,
                 guest_mac: &self.mac,
-                host_dev_name: &self.tap,
+                host_dev_name,
+                backend,
+                mtu,
                 rx_rate_limiter: self.receive_limiter.as_ref(),
                 tx_rate_limiter: self.transmit_limiter.as_ref(),
             }],
@@ -182,7 +204,7 @@ mod tests {
             receive_limiter: None,
             transmit_limiter: None,
             interface: "eth0",
-            tap: "bh0".into(),
+            wire: Wire::Tap("bh0".into()),
             mac: "02:00:00:00:00:01".into(),
             vsock: "/v".into(),
         };
@@ -195,9 +217,14 @@ mod tests {
         assert_eq!(value["machine-config"]["vcpu_count"], 2);
         assert_eq!(value["network-interfaces"][0]["host_dev_name"], "bh0");
         assert_eq!(value["vsock"]["guest_cid"], 3);
-        let spec = VmmSpec { boot: Boot::Appliance { disk: "/a".into() }, ..spec };
+        assert!(value["network-interfaces"][0].get("backend").is_none());
+        let wire = Wire::Passt("/p.sock".into());
+        let spec = VmmSpec { boot: Boot::Appliance { disk: "/a".into() }, wire, ..spec };
         let value: Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
         assert_eq!(value["boot-source"]["appliance"], "/a");
         assert!(value["boot-source"].get("kernel_image_path").is_none());
+        assert_eq!(value["network-interfaces"][0]["backend"], "passt");
+        assert_eq!(value["network-interfaces"][0]["host_dev_name"], "/p.sock");
+        assert_eq!(value["network-interfaces"][0]["mtu"], 65520);
     }
 }

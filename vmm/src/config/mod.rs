@@ -35,7 +35,7 @@ pub use self::machine::{CpuTemplate, HugePages, MachineConfig, MachineConfigChan
 pub use self::mmds::{MmdsConfig, MmdsVersion};
 #[cfg(test)]
 pub use self::network::MacAddress;
-pub use self::network::{NetworkInterface, NetworkInterfaceChange};
+pub use self::network::{NetworkBackend, NetworkInterface, NetworkInterfaceChange};
 pub use self::not_yet::NotYet;
 #[cfg(test)]
 pub use self::observation::Level;
@@ -279,7 +279,11 @@ impl MachineSpec {
             return Err(ConfigError::invalid(section(), "its MAC address is another interface's"));
         }
         if others().any(|other| other.host_dev_name == interface.host_dev_name) {
-            let reason = format!("its tap {} is another interface's", interface.host_dev_name);
+            let kind = match interface.backend {
+                NetworkBackend::Tap => "tap",
+                NetworkBackend::Passt => "socket",
+            };
+            let reason = format!("its {kind} {} is another interface's", interface.host_dev_name);
             return Err(ConfigError::invalid(section(), reason));
         }
         replace(&mut self.network_interfaces, interface, |interface| &interface.iface_id);

@@ -1,5 +1,7 @@
 //! `network-interfaces`: network devices.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, MachineSpec, RateLimiter, check_id};
@@ -9,15 +11,40 @@ const MAX_NAME: usize = 15;
 /// Linux's `ETH_MIN_MTU`, what IPv4 needs (RFC 791).
 const MIN_MTU: u16 = 68;
 
-/// A network device behind a tap of the host.
+/// Linux's `sockaddr_un`, without the terminating zero.
+const MAX_PATH: usize = 107;
+
+/// What a network device is behind. An addition to Firecracker's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum NetworkBackend {
+    /// A tap of the host.
+    #[default]
+    Tap,
+    /// A process of passt, which needs no privilege.
+    Passt,
+}
+
+impl NetworkBackend {
+    /// Firecracker's only one, of which it does not speak.
+    fn is_tap(&self) -> bool {
+        *self == Self::Tap
+    }
+}
+
+/// A network device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkInterface {
     /// Its name.
     pub iface_id: String,
-    /// The tap's name.
+    /// The tap's name; with passt, the path of its Unix stream socket.
     pub host_dev_name: String,
+    /// What `host_dev_name` names.
+    #[serde(default, skip_serializing_if = "NetworkBackend::is_tap")]
+    pub backend: NetworkBackend,
     /// `AA:BB:CC:DD:EE:FF`; made from the id when absent.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -54,11 +81,7 @@ impl NetworkInterface {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_id("network interface", &self.iface_id)?;
         let section = || format!("network interface {}", self.iface_id);
-        let name = &self.host_dev_name;
-        let fine = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fine) {
-            return Err(ConfigError::invalid(section(), format!("{name:?} is not an interface's name")));
-        }
+        self.check_host().map_err(|message| ConfigError::invalid(section(), message))?;
         if let Some(mtu) = self.mtu
             && mtu < MIN_MTU
         {
@@ -68,6 +91,25 @@ impl NetworkInterface {
             ));
         }
         Ok(())
+    }
+
+    fn check_host(&self) -> Result<(), String> {
+        let name = &self.host_dev_name;
+        let fine = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+        match self.backend {
+            NetworkBackend::Tap if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fine) => {
+                Err(format!("{name:?} is not an interface's name"))
+            }
+            NetworkBackend::Passt if name.is_empty() || name.len() > MAX_PATH || name.contains('\0') => {
+                Err(format!("{name:?} is not a socket's path of 1 to {MAX_PATH} bytes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where passt listens.
+    pub fn socket(&self) -> &Path {
+        Path::new(&self.host_dev_name)
     }
 
     /// Takes over what `change` names.

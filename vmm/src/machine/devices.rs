@@ -10,7 +10,7 @@ use super::builder::{BuildError, Host};
 use super::storage;
 use crate::boot::acpi::VirtioWindow;
 use crate::bus::SharedDevice;
-use crate::config::{MachineSpec, NetworkInterface};
+use crate::config::{MachineSpec, NetworkBackend, NetworkInterface};
 use crate::console::{Console, Output};
 use crate::kvm::Vm;
 use crate::legacy::boot_timer::{BootTimer, Start};
@@ -22,7 +22,7 @@ use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, SerialPort};
 use crate::memory::{GuestMemory, layout};
 use crate::metrics::ProcessMetrics;
-use crate::net::Tap;
+use crate::net::{Passt, Port, Tap};
 use crate::vcpu::Buses;
 use crate::virtio::VirtioError;
 use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
@@ -116,9 +116,13 @@ fn open_interface(
 ) -> Result<NetDevice, BuildError> {
     let id = &interface.iface_id;
     let refused = |error: Cause| BuildError::Device(id.clone(), error);
-    let tap = Tap::open(&interface.host_dev_name).map_err(|error| refused(error.into()))?;
+    let port = match interface.backend {
+        NetworkBackend::Tap => Tap::open(&interface.host_dev_name).map(Port::Tap).map_err(Cause::from),
+        NetworkBackend::Passt => Passt::connect(interface.socket()).map(Port::passt).map_err(Cause::from),
+    };
+    let port = port.map_err(refused)?;
     let metrics = host.metrics.device_group("net", id);
-    let device = NetDevice::new(interface, tap, metrics).map_err(|error| refused(error.into()))?;
+    let device = NetDevice::new(interface, port, metrics).map_err(|error| refused(error.into()))?;
     Ok(match &spec.mmds_config {
         Some(config) if config.network_interfaces.contains(id) => {
             device.with_metadata(host.mmds.clone(), config.clone())

@@ -26,11 +26,14 @@ pub struct NetMetrics {
     pub rx_bytes_count: Counter,
     /// Frames that the guest received.
     pub rx_packets_count: Counter,
+    /// Frames that were longer than all buffers of the driver.
+    pub rx_fails: Counter,
     /// Reads of the tap that brought a frame, and frames of the metadata service.
     pub rx_count: Counter,
-    /// Reads of the tap that failed.
+    /// Reads of the tap that failed; with passt, that it has gone.
     pub tap_read_fails: Counter,
-    /// Writes to the tap that failed for the host's reasons.
+    /// Writes to the tap that failed for the host's reasons; with passt, frames to the host's loopback, and those
+    /// that are sent when it has gone.
     pub tap_write_fails: Counter,
     /// Bytes that the guest sent to the tap.
     pub tx_bytes_count: Counter,

@@ -1,7 +1,11 @@
 //! Back ends of network interfaces.
 
+mod passt;
+mod port;
 mod tap;
 
+pub use self::passt::{Lost, Passt, Sent};
+pub use self::port::{Port, lock};
 pub use self::tap::{Offload, Tap};
 
 #[cfg(test)]

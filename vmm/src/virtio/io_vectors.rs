@@ -119,18 +119,22 @@ impl IoVectors {
         Ok(read)
     }
 
-    /// Copies `bytes` into the vectors' memory, as far as that goes; tells how far.
-    pub fn copy_from(&mut self, bytes: &[u8]) -> Result<usize, NoMemory> {
+    /// Copies `bytes` into the vectors' memory, `offset` bytes from its start, as far as that goes.
+    pub fn copy_from(&mut self, bytes: &[u8], mut offset: usize) -> Result<(), NoMemory> {
         let mut rest = bytes;
         for &(address, length) in &self.pieces {
-            let (now, later) = rest.split_at(length.min(rest.len()));
-            self.memory.write_slice(now, address).map_err(|_| NoMemory)?;
+            let skip = offset.min(length);
+            offset -= skip;
+            let (now, later) = rest.split_at((length - skip).min(rest.len()));
+            self.memory
+                .write_slice(now, GuestAddress(address.0.wrapping_add(skip as u64)))
+                .map_err(|_| NoMemory)?;
             rest = later;
             if rest.is_empty() {
                 break;
             }
         }
-        Ok(bytes.len() - rest.len())
+        Ok(())
     }
 
     /// Makes the vectors' memory zero.

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use rustix::thread::CapabilitySet;
 use tokio::sync::Mutex;
 
 use super::HostError;
@@ -54,9 +55,15 @@ fn tap_name(id: &str) -> String {
 }
 
 /// A locally administered address that is as unique as the IPv4 address.
-fn mac_of(address: Ipv4Addr) -> String {
+pub fn mac_of(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:bb:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// This process may make links, addresses and rules.
+fn may_make_links() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
 }
 
 /// The one owner of the bridge, the taps and the rules.
@@ -97,8 +104,19 @@ impl Network {
         self.subnet
     }
 
+    /// What a guest behind passt is told: passt itself is the gateway, and stands for the host's resolver where no
+    /// guest could reach that.
+    pub fn route_by_passt(&self) -> Route {
+        let gateway = self.subnet.gateway();
+        let resolver = resolver::reachable_server().or_else(|| resolver::any_server().then_some(gateway));
+        Route { prefix: self.subnet.prefix(), gateway, resolver }
+    }
+
     /// Adds a machine: bridge, tap, rules, resolver. On an error nothing of the machine is left.
     pub async fn attach(&self, id: &str, endpoint: Endpoint) -> Result<Route, HostError> {
+        if !may_make_links() {
+            return Err(HostError::NoBridge);
+        }
         let mut state = self.state.lock().await;
         let added = self.add(&mut state, id, endpoint, true).await;
         if added.is_err() {
@@ -130,6 +148,10 @@ impl Network {
 
     /// Removes what no machine of these needs: taps without an owner; everything when there is no machine.
     pub async fn sweep(&self, keep: &BTreeSet<String>) -> Result<(), HostError> {
+        // Whoever may not make links has made none: what is there is another's.
+        if !may_make_links() {
+            return Ok(());
+        }
         let mut state = self.state.lock().await;
         let links = link::Links::connect()?;
         let wanted: BTreeSet<String> = keep.iter().map(|id| tap_name(id)).collect();
@@ -172,6 +194,9 @@ impl Network {
 
     async fn remove(&self, state: &mut State, id: &str) -> Result<(), HostError> {
         let endpoint = state.endpoints.remove(id);
+        if endpoint.is_none() && !may_make_links() {
+            return Ok(());
+        }
         let links = link::Links::connect()?;
         links.remove(&tap_name(id)).await?;
         let Some(endpoint) = endpoint else { return Ok(()) };

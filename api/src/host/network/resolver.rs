@@ -51,6 +51,11 @@ pub fn reachable_server() -> Option<Ipv4Addr> {
     })
 }
 
+/// The host has a name server.
+pub fn any_server() -> bool {
+    !servers().is_empty()
+}
+
 impl Resolver {
     /// Listens on port 53 of the address.
     pub async fn start(address: Ipv4Addr) -> io::Result<Self> {

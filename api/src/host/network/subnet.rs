@@ -57,6 +57,11 @@ impl Subnet {
         Ipv4Addr::from_bits(self.network + 1)
     }
 
+    /// The first address for machines.
+    pub fn first_machine(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network + 2)
+    }
+
     /// Its prefix length.
     pub fn prefix(self) -> u8 {
         self.prefix
@@ -70,7 +75,7 @@ impl Subnet {
 
     /// A free address: the one behind the last that was given out, so that none is used again soon.
     pub fn allocate(self, taken: &[Ipv4Addr], last: Option<Ipv4Addr>) -> Result<Ipv4Addr, HostError> {
-        let (first, end) = (self.network + 2, self.last());
+        let (first, end) = (self.first_machine().to_bits(), self.last());
         let start = match last {
             Some(last) if self.has_machine(last) => last.to_bits() + 1,
             _ => first,

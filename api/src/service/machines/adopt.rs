@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::ending::{Ending, ending, read_record};
 use super::live::{Live, Runtime};
 use super::plan::{Found, Recorded, plan};
-use super::start;
+use super::{connect, start};
 use crate::host::network::Endpoint;
 use crate::host::process::{self, Process};
 use crate::host::{cgroup, layout};
@@ -53,6 +53,11 @@ impl Service {
         }
         for machine in machines {
             let id = machine.metadata.id.as_str();
+            if !planned.adopt.contains(id) {
+                // It ends with its VMM; who does not is not waited for.
+                let runtime = self.remembered(id).await?;
+                runtime.passt.as_ref().and_then(Process::again).iter().for_each(connect::kill);
+            }
             if planned.adopt.contains(id) {
                 if let Some((process, runtime)) = processes.remove(id) {
                     self.adopt(machine, process, runtime).await;
@@ -75,6 +80,9 @@ impl Service {
         let id = machine.metadata.id.clone();
         let live = Arc::new(Live::new(&self.layout, &id));
         live.set_process(Arc::new(process));
+        if let Some(passt) = runtime.passt.as_ref().and_then(Process::again) {
+            live.set_passt(Arc::new(passt));
+        }
         let ports = start::published(&machine);
         lock(&self.published).insert(id.clone(), ports.clone());
         lock(&self.live).insert(id.clone(), Arc::clone(&live));

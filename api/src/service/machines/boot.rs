@@ -1,5 +1,6 @@
 //! What a machine is started with: the VMM's configuration, the kernel's words, the container.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bulkhead_image::{RuntimeOptions, runtime_spec};
@@ -9,8 +10,8 @@ use bulkhead_protocol::{image::ROOT_LABEL, oci};
 
 use super::{CONTAINER, rates};
 use crate::host::layout::Layout;
-use crate::host::network::{Endpoint, Route};
-use crate::host::vmm_config::{Boot, Drive, VmmSpec};
+use crate::host::network::Route;
+use crate::host::vmm_config::{Boot, Drive, VmmSpec, Wire};
 use crate::service::error::ServiceError;
 use crate::service::model::{Image, Machine, MachineSpec, Userns};
 
@@ -30,13 +31,25 @@ fn is_appliance(image: &Image) -> bool {
     image.status.kind == APPLIANCE
 }
 
+/// A machine's place on its network.
+#[derive(Debug)]
+pub struct Attachment {
+    /// What its interface is behind.
+    pub wire: Wire,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The way on.
+    pub route: Route,
+}
+
 /// What the VMM is to make. `volumes` are the disks of the machine's volumes, in their order.
 pub fn vmm_spec(
     machine: &Machine,
     image: &Image,
     layout: &Layout,
-    endpoint: &Endpoint,
-    route: &Route,
+    network: &Attachment,
     volumes: Vec<PathBuf>,
 ) -> VmmSpec {
     let id = &machine.metadata.id;
@@ -53,11 +66,10 @@ pub fn vmm_spec(
         let read_only = machine.spec.volumes.get(number).is_some_and(|volume| volume.read_only);
         drives.push(Drive { id: volume_id(number), path, read_only });
     }
+    let Attachment { wire, mac, address, route } = network;
     let resolver = route.resolver.map(|address| address.to_string()).unwrap_or_default();
     let boot_args = format!(
-        "{words} {MODE}=agent {NET}={},{}/{},{},{resolver} {HOSTNAME}={}",
-        endpoint.mac,
-        endpoint.address,
+        "{words} {MODE}=agent {NET}={mac},{address}/{},{},{resolver} {HOSTNAME}={}",
         route.prefix,
         route.gateway,
         hostname(machine),
@@ -72,8 +84,8 @@ pub fn vmm_spec(
         receive_limiter: rates::receive(&machine.spec.rates),
         transmit_limiter: rates::transmit(&machine.spec.rates),
         interface: INTERFACE,
-        tap: endpoint.tap.clone(),
-        mac: endpoint.mac.clone(),
+        wire: wire.clone(),
+        mac: mac.clone(),
         vsock: layout.vsock(id),
     }
 }

@@ -8,13 +8,12 @@ use bulkhead_protocol::agent::{ContainerStatus, Ready};
 
 use super::ending::{ending, read_record};
 use super::live::{Live, Runtime};
-use super::{CONTAINER, boot, start};
+use super::{CONTAINER, boot, connect};
 use crate::host::log_store::LogWriter;
-use crate::host::network::Endpoint;
 use crate::host::process::{self, Launch, Process};
 use crate::host::{HostError, cgroup, layout};
 use crate::service::error::ServiceError;
-use crate::service::model::{Image, Machine, Phase};
+use crate::service::model::{Image, Machine, NetworkKind, Phase};
 use crate::service::{Service, clock};
 
 /// How long to wait before the agent is tried again.
@@ -68,6 +67,7 @@ impl Service {
                 Err(_) => return Err(ServiceError::Silent { name: name(), seconds }),
             },
             () = process.ended() => return Err(self.ended_early(machine)),
+            lost = self.lost_network(id, live) => return Err(lost.into()),
         }
         Ok(log_base)
     }
@@ -95,16 +95,16 @@ impl Service {
         layout::make_folder(&self.layout.machine_state(id))?;
         let log_base = LogWriter::open(&self.layout.container_log(id))?.next_sequence();
         // Of the last start; who asks for the console or the record now asks for those of this start.
-        for stale in [self.layout.console(id), self.layout.vmm_log(id), self.layout.exit_record(id)] {
+        let layout = &self.layout;
+        for stale in [layout.console(id), layout.vmm_log(id), layout.passt_log(id), layout.exit_record(id)] {
             layout::remove_file(&stale)?;
         }
-        let address = machine
-            .status
-            .address
-            .ok_or_else(|| HostError::RangeFull { subnet: self.network.subnet().to_string() })?;
-        let endpoint = Endpoint::new(id, address, start::published(machine));
-        let route = self.network.attach(id, endpoint.clone()).await?;
-        let config = boot::vmm_spec(machine, image, &self.layout, &endpoint, &route, volumes);
+        let listener = match machine.spec.network {
+            NetworkKind::Bridge => None,
+            NetworkKind::Passt => Some(connect::listen(&self.layout.passt(id))?),
+        };
+        let network = self.connect(machine).await?;
+        let config = boot::vmm_spec(machine, image, &self.layout, &network, volumes);
         let text =
             config.render().map_err(|source| ServiceError::Record { key: "vmm.json".into(), source })?;
         let path = self.layout.vmm_config(id);
@@ -117,20 +117,23 @@ impl Service {
             console: self.layout.console(id),
             log: self.layout.vmm_log(id),
             exit_record: self.layout.exit_record(id),
-            cgroup: cgroup::make(id, machine.spec.memory_mib, machine.spec.vcpus)?,
+            cgroup: cgroup::make(id, machine.spec.memory_mib, machine.spec.vcpus, listener.is_some())?,
         };
         let started = SystemTime::now();
         let process = Arc::new(process::start(&launch)?);
         live.set_process(Arc::clone(&process));
         let identity = process.identity().clone();
         let pid = identity.pid;
-        self.remember(id, &Runtime { identity: Some(identity), log_base }).await?;
+        self.remember(id, &Runtime { identity: Some(identity), passt: None, log_base }).await?;
         let note = |machine: &mut Machine| {
             machine.status.pid = Some(pid);
             machine.status.timeline.vmm_started_at = Some(clock::format(started));
             Ok(())
         };
         self.records.update(id, note).await?;
+        if let Some(listener) = listener {
+            self.start_passt(machine, live, &listener, &network.route, launch.cgroup.as_deref()).await?;
+        }
         Ok(process)
     }
 

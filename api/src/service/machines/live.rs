@@ -20,6 +20,8 @@ pub struct Live {
     /// Its VMM.
     pub vmm: VmmApi,
     process: OnceLock<Arc<Process>>,
+    /// Its passt, where it has one.
+    passt: OnceLock<Arc<Process>>,
     /// Keeps its output, until it is all there.
     output: std::sync::Mutex<Option<JoinHandle<()>>>,
     /// It must end now.
@@ -35,6 +37,9 @@ pub struct Live {
 pub struct Runtime {
     /// Its VMM's process.
     pub identity: Option<Identity>,
+    /// Its passt's process.
+    #[serde(default)]
+    pub passt: Option<Identity>,
     /// The number in the kept output of the first byte of this start.
     pub log_base: u64,
 }
@@ -46,6 +51,7 @@ impl Live {
             agent: Agent::new(&layout.vsock(id)),
             vmm: VmmApi::new(&layout.vmm_api(id)),
             process: OnceLock::new(),
+            passt: OnceLock::new(),
             output: std::sync::Mutex::default(),
             cancel: watch::Sender::new(false),
             grown: watch::Sender::new(0),
@@ -62,6 +68,17 @@ impl Live {
     pub fn set_process(&self, process: Arc<Process>) {
         // It is set once, by whoever starts or adopts the machine.
         let _ = self.process.set(process);
+    }
+
+    /// Its passt, if it has one.
+    pub fn passt(&self) -> Option<&Arc<Process>> {
+        self.passt.get()
+    }
+
+    /// It has a passt now.
+    pub fn set_passt(&self, passt: Arc<Process>) {
+        // As with its process.
+        let _ = self.passt.set(passt);
     }
 
     /// Its output is being kept.

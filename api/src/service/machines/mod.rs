@@ -3,6 +3,7 @@
 //! * `validate`: what a specification may say.
 //! * `boot`: what a machine is started with.
 //! * `start`, `bring_up`, `supervise`: its life.
+//! * `connect`: its network.
 //! * `ending`: how it ended.
 //! * `stop`: signals.
 //! * `pause`, `rates`: what changes while it runs.
@@ -12,6 +13,7 @@
 mod adopt;
 mod boot;
 mod bring_up;
+mod connect;
 mod ending;
 pub mod live;
 mod output;

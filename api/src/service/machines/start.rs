@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::live::Live;
 use crate::host::network::Published;
-use crate::host::ports;
+use crate::host::{passt, ports};
 use crate::service::error::ServiceError;
-use crate::service::model::{Machine, Phase, Timeline};
+use crate::service::model::{Machine, NetworkKind, Phase, Timeline};
 use crate::service::records::put_private;
 use crate::service::{Service, clock, lock};
 
@@ -35,6 +35,9 @@ impl Service {
         if machine.status.phase.is_live() {
             let message = format!("Machine {} runs already", machine.metadata.name);
             return Err(ServiceError::Conflict { message });
+        }
+        if machine.spec.network == NetworkKind::Passt {
+            passt::program()?;
         }
         let live = Arc::new(Live::new(&self.layout, &id));
         self.reserve_ports(&id, published(&machine)).await?;
@@ -95,22 +98,14 @@ impl Service {
         let machines = self.list::<Machine>().await?.items;
         let others: Vec<&Machine> = machines.iter().filter(|other| other.metadata.id != *id).collect();
         refuse_shared_volumes(machine, &others)?;
-        let taken: Vec<Ipv4Addr> = others.iter().filter_map(|other| other.status.address).collect();
-        let subnet = self.network.subnet();
-        let kept = machine.status.address.filter(|own| subnet.has_machine(*own) && !taken.contains(own));
-        let address = match kept {
-            Some(address) => address,
-            None => {
-                let last = self.records.private::<Ipv4Addr>(LAST_ADDRESS).await?;
-                let address = subnet.allocate(&taken, last)?;
-                self.records.set_private(LAST_ADDRESS, &address).await?;
-                address
-            }
+        let address = match machine.spec.network {
+            NetworkKind::Bridge => Some(self.address(machine, &others).await?),
+            NetworkKind::Passt => None,
         };
         self.records
             .update(id, |machine: &mut Machine| {
                 machine.status.phase = Phase::Creating;
-                machine.status.address = Some(address);
+                machine.status.address = address;
                 machine.status.exit = None;
                 machine.status.message = None;
                 machine.status.boot_id = None;
@@ -121,6 +116,20 @@ impl Service {
                 Ok(())
             })
             .await
+    }
+
+    /// The address that the machine had, or another that is free.
+    async fn address(&self, machine: &Machine, others: &[&Machine]) -> Result<Ipv4Addr, ServiceError> {
+        let taken: Vec<Ipv4Addr> = others.iter().filter_map(|other| other.status.address).collect();
+        let subnet = self.network.subnet();
+        let kept = machine.status.address.filter(|own| subnet.has_machine(*own) && !taken.contains(own));
+        if let Some(address) = kept {
+            return Ok(address);
+        }
+        let last = self.records.private::<Ipv4Addr>(LAST_ADDRESS).await?;
+        let address = subnet.allocate(&taken, last)?;
+        self.records.set_private(LAST_ADDRESS, &address).await?;
+        Ok(address)
     }
 
     /// Records what the daemon alone must know of a machine.

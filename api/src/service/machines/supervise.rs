@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::ending::{Ending, ending, read_record};
 use super::live::Live;
-use super::{CONTAINER, runtime_key};
+use super::{CONTAINER, connect, runtime_key};
 use crate::host::log_frame::Frame;
 use crate::host::log_store::LogWriter;
 use crate::host::{HostError, cgroup, layout};
@@ -43,7 +43,9 @@ impl Service {
             // A former daemon began.
             None => tokio::spawn(follow(self.layout.container_log(id), Arc::clone(&live), log_base, None)),
         };
-        let trimming = tokio::spawn(trim([self.layout.console(id), self.layout.vmm_log(id)]));
+        let layout = &self.layout;
+        let trimming = tokio::spawn(trim([layout.console(id), layout.vmm_log(id), layout.passt_log(id)]));
+        let watching = tokio::spawn(Arc::clone(self).watch_network(id.to_owned(), Arc::clone(&live)));
         let container = tokio::select! {
             status = container_end(&live) => Some(status),
             () = process.ended() => None,
@@ -60,6 +62,8 @@ impl Service {
             tracing::warn!("Machine {id}: {}", chain(&error));
         }
         process.ended().await;
+        watching.abort();
+        connect::end_passt(&live).await;
         if tokio::time::timeout(LAST_OUTPUT, &mut output).await.is_err() {
             output.abort();
         }
@@ -88,6 +92,7 @@ impl Service {
             let _ = process.kill();
             process.ended().await;
         }
+        connect::end_passt(live).await;
         let ended = ending(read_record(&self.layout.exit_record(id)), None, true);
         let (code, reason) = match (error, ended.exit.reason) {
             (ServiceError::EndedEarly { .. }, reason) => (ended.exit.code, reason),
@@ -244,7 +249,7 @@ async fn follow_once(
 }
 
 /// Keeps files that a guest makes grow from filling the disk. The VMM appends, so it does not notice.
-async fn trim(paths: [std::path::PathBuf; 2]) {
+async fn trim(paths: [std::path::PathBuf; 3]) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;

@@ -110,6 +110,9 @@ pub struct MachineSpec {
     /// How much the machine may read, write, receive and send a second.
     #[serde(default)]
     pub rates: Rates,
+    /// How the machine is connected.
+    #[serde(default)]
+    pub network: NetworkKind,
     /// Whose users the container has.
     #[serde(default)]
     pub userns: Userns,
@@ -120,6 +123,18 @@ pub struct MachineSpec {
     #[serde(default = "default_stop_timeout")]
     #[schema(maximum = 3600, default = 10)]
     pub stop_timeout_s: u32,
+}
+
+/// How a machine is connected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// By the machines' bridge, which the daemon needs root for: machines reach one another.
+    #[default]
+    Bridge,
+    /// By a passt of its own, without any privilege: the machine reaches what its host does, but for the host's
+    /// loopback, and is reached by its published ports alone.
+    Passt,
 }
 
 /// Whose users a container has. Either way they are its machine's, and none of them is known on the host.
@@ -279,7 +294,7 @@ pub struct MachineStatus {
     pub phase: Phase,
     /// The id of the image it runs.
     pub image_id: String,
-    /// Its address on the machines' network.
+    /// Its address on the machines' bridge; none behind passt.
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub address: Option<Ipv4Addr>,
     /// Its process on the host, while there is one.

@@ -9,8 +9,8 @@ mod volume;
 pub use event::{Event, EventSpec, EventStatus};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
 pub use machine::{
-    Exit, ExitReason, KillMachine, Limits, MAX_RATE, Machine, MachineSpec, MachineStatus, Phase, PortSpec,
-    Protocol, Rates, StopMachine, Timeline, UpdateMachine, Userns, VolumeSpec,
+    Exit, ExitReason, KillMachine, Limits, MAX_RATE, Machine, MachineSpec, MachineStatus, NetworkKind, Phase,
+    PortSpec, Protocol, Rates, StopMachine, Timeline, UpdateMachine, Userns, VolumeSpec,
 };
 pub use metadata::{List, ListMetadata, Metadata, Resource};
 pub use volume::{CreateVolume, Volume, VolumeResourceSpec, VolumeStatus};

@@ -17,7 +17,7 @@ use super::{FRAME_MAX, FRAME_MAX_PLAIN, FRAME_OVERHEAD};
 use crate::config::{MmdsConfig, NetworkInterface};
 use crate::metrics::NetMetrics;
 use crate::mmds::{Mmds, Wire};
-use crate::net::{Offload, Tap};
+use crate::net::{Offload, Port};
 use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
@@ -26,11 +26,10 @@ use crate::virtio::ring::Ring;
 const DEVICE_TYPE: u32 = 1;
 /// Receive, transmit.
 const QUEUE_SIZES: [u16; 2] = [256, 256];
+/// What every interface has.
+const FEATURES: u64 = features::COMMON | 1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_MRG_RXBUF;
 /// What the driver may leave to us, and we to the driver; the host's kernel does both.
-const FEATURES: u64 = features::COMMON
-    | 1 << VIRTIO_NET_F_MAC
-    | 1 << VIRTIO_NET_F_MRG_RXBUF
-    | 1 << VIRTIO_NET_F_CSUM
+const OFFLOADS: u64 = 1 << VIRTIO_NET_F_CSUM
     | 1 << VIRTIO_NET_F_HOST_TSO4
     | 1 << VIRTIO_NET_F_HOST_TSO6
     | 1 << VIRTIO_NET_F_HOST_UFO
@@ -56,9 +55,9 @@ pub struct NetDevice {
 }
 
 impl NetDevice {
-    /// The interface that `spec` describes, at the other end of `tap`. Fails when the host has no timers for
+    /// The interface that `spec` describes, at the other end of `port`. Fails when the host has no timers for
     /// its limits.
-    pub fn new(spec: &NetworkInterface, tap: Tap, metrics: Arc<NetMetrics>) -> io::Result<NetDevice> {
+    pub fn new(spec: &NetworkInterface, port: Port, metrics: Arc<NetMetrics>) -> io::Result<NetDevice> {
         let mut config = [0; MTU_OFFSET + 2];
         let (front, mtu) = config.split_at_mut(MTU_OFFSET);
         for (to, from) in front.iter_mut().zip(spec.mac()) {
@@ -66,11 +65,11 @@ impl NetDevice {
         }
         mtu.copy_from_slice(&spec.mtu.unwrap_or_default().to_le_bytes());
         let limits = SharedLimits::new(spec)?;
-        let shared = Shared { tap: Arc::new(tap), mac: spec.mac(), limits, metrics };
+        let shared = Shared { port: Arc::new(port), mac: spec.mac(), limits, metrics };
         Ok(NetDevice { id: spec.iface_id.clone(), config, mtu: spec.mtu, shared, metadata: None })
     }
 
-    /// The same with the metadata service on it, whose frames the tap never sees.
+    /// The same with the metadata service on it, whose frames the host never sees.
     pub fn with_metadata(mut self, mmds: Mmds, config: MmdsConfig) -> NetDevice {
         let mtu = self.mtu.unwrap_or(MTU_USUAL);
         self.metadata = Some((mmds, Wire { config, mtu }));
@@ -79,10 +78,10 @@ impl NetDevice {
 
     /// One without limits, counted for nobody.
     #[cfg(test)]
-    pub fn plain(tap: Tap, mac: [u8; 6]) -> NetDevice {
+    pub fn plain(tap: crate::net::Tap, mac: [u8; 6]) -> NetDevice {
         let mac = crate::config::MacAddress(mac);
         let spec = serde_json::json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": mac});
-        NetDevice::new(&serde_json::from_value(spec).unwrap(), tap, Arc::default()).unwrap()
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), Port::Tap(tap), Arc::default()).unwrap()
     }
 
     /// The way to change it while it runs.
@@ -101,7 +100,8 @@ impl VirtioDevice for NetDevice {
     }
 
     fn features(&self) -> u64 {
-        FEATURES | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
+        let offloads = if self.shared.port.offloads() { OFFLOADS } else { 0 };
+        FEATURES | offloads | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -130,7 +130,7 @@ impl NetDevice {
             tso6: checksum && has(VIRTIO_NET_F_GUEST_TSO6),
             ufo: checksum && has(VIRTIO_NET_F_GUEST_UFO),
         };
-        self.shared.tap.set_offload(offload).map_err(|_| NeedsReset)?;
+        self.shared.port.set_offload(offload).map_err(|_| NeedsReset)?;
         let large = offload.tso4 || offload.tso6 || offload.ufo;
         let plain = FRAME_MAX_PLAIN.max(u64::from(self.mtu.unwrap_or_default()) + FRAME_OVERHEAD);
         let frame_max = if large { FRAME_MAX } else { plain };

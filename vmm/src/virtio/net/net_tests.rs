@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::config::{MacAddress, NetworkInterfaceChange};
 use crate::metrics::NetMetrics;
 use crate::mmds::Mmds;
-use crate::net::{Tap, in_own_network};
+use crate::net::{Port, Tap, in_own_network};
 use crate::virtio::driver::{ArenaHal, Buffer, Hostile, INDIRECT, Machine, NEXT, WRITE, Window, wait_for};
 use crate::virtio::features::{COMMON, VERSION_1};
 use crate::virtio::net::NetDevice;
@@ -36,7 +36,10 @@ fn device(tap: Tap, more: &Value) -> (NetDevice, Arc<NetMetrics>) {
     let mut spec = json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": MacAddress(MAC)});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let metrics = Arc::<NetMetrics>::default();
-    (NetDevice::new(&serde_json::from_value(spec).unwrap(), tap, metrics.clone()).unwrap(), metrics)
+    (
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), Port::Tap(tap), metrics.clone()).unwrap(),
+        metrics,
+    )
 }
 
 type Stranger = VirtIONet<ArenaHal, Window, 16>;

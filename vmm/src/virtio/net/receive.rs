@@ -24,6 +24,8 @@ pub enum Progress {
     NoFrame,
     /// No room: the driver must give buffers first.
     NoRoom,
+    /// A frame waits that is longer than anything the driver has given: it must be passed over.
+    TooLong,
     /// The host's end is gone.
     Dead,
 }
@@ -75,9 +77,15 @@ impl Receive {
         if !self.gather()? {
             return Ok(Progress::NoRoom);
         }
+        let length = HEADER_SIZE + frame.len() as u64;
+        let room =
+            if self.mergeable { self.room } else { self.chains.front().map_or(0, |chain| chain.bytes) };
+        if length > room {
+            return Ok(Progress::TooLong);
+        }
         // A header of zeros asks the driver for nothing.
-        let bytes = [&[0; HEADER_SIZE as usize], frame].concat();
-        let length = self.vectors.copy_from(&bytes).map_err(|_| NeedsReset)? as u64;
+        self.vectors.copy_from(&[0; HEADER_SIZE as usize], 0).map_err(|_| NeedsReset)?;
+        self.vectors.copy_from(frame, HEADER_SIZE as usize).map_err(|_| NeedsReset)?;
         self.finish(length).map(|()| Progress::Frame(length))
     }
 

@@ -1,8 +1,10 @@
-//! What the network device does: frames between the queues and the tap.
+//! What the network device does: frames between the queues and the host's end.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
+
+use virtio_bindings::virtio_net::VIRTIO_NET_HDR_F_NEEDS_CSUM;
 
 use super::limits::SharedLimits;
 use super::metadata::{self, Metadata};
@@ -10,21 +12,23 @@ use super::receive::{Progress, Receive};
 use super::{FRAME_MAX, HEADER_SIZE};
 use crate::memory::GuestMemory;
 use crate::metrics::NetMetrics;
-use crate::net::Tap;
+use crate::net::{self, Lost, Passt, Port, Sent};
 use crate::virtio::chain::Chain;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
 use crate::virtio::ring::Ring;
+use crate::virtio::span::{NoMemory, Span};
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 /// How many frames the guest gets before others have their turn.
 const TURN_LENGTH: usize = 128;
 /// The tokens of what is listened to.
-const TAP: u16 = 0;
+const FRAMES: u16 = 0;
 const RECEIVE_LIMIT: u16 = 1;
 const TRANSMIT_LIMIT: u16 = 2;
 const METADATA: u16 = 3;
+const ROOM: u16 = 4;
 /// The shortest frame: the headers of virtio and Ethernet.
 const FRAME_MIN: u64 = HEADER_SIZE + 14;
 /// How much of a frame is looked at.
@@ -36,7 +40,7 @@ const SENDER: std::ops::Range<usize> = HEADER_SIZE as usize + 6..HEADER_SIZE as 
 #[derive(Clone)]
 pub struct Shared {
     /// The other end.
-    pub tap: Arc<Tap>,
+    pub port: Arc<Port>,
     /// The guest's address.
     pub mac: [u8; 6],
     /// How fast it may be.
@@ -52,7 +56,7 @@ pub struct NetWorker {
     shared: Shared,
     vectors: IoVectors,
     metadata: Option<Metadata>,
-    /// Whether frames of the tap are waited for: not while there is no room for them.
+    /// Whether frames of the host are waited for: not while there is no room for them.
     listening: bool,
     /// The timer of each direction's limits, while that direction waits for it.
     receive_waits: Option<RawFd>,
@@ -86,7 +90,7 @@ impl NetWorker {
 
     /// Receives what waits, as far as the driver has room, the limits allow it and others are not kept waiting.
     fn receive(&mut self) -> Result<Turn, NeedsReset> {
-        let Shared { tap, limits, metrics, .. } = &self.shared;
+        let Shared { port, limits, metrics, .. } = &self.shared;
         let mut limits = limits.lock();
         let limiter = &mut limits.receive;
         if limiter.waiting() {
@@ -99,7 +103,7 @@ impl NetWorker {
                 metrics.rx_rate_limiter_throttled.increment();
                 break;
             }
-            match next_frame(&mut self.receive, self.metadata.as_mut(), tap)? {
+            match next_frame(&mut self.receive, self.metadata.as_mut(), port)? {
                 Progress::Frame(length) => {
                     let bytes = length.saturating_sub(HEADER_SIZE);
                     limiter.take(bytes);
@@ -118,6 +122,7 @@ impl NetWorker {
                         break;
                     }
                 }
+                Progress::TooLong => metrics.rx_fails.increment(),
                 Progress::Dead => {
                     metrics.tap_read_fails.increment();
                     self.listening = false;
@@ -138,12 +143,19 @@ impl NetWorker {
         let bytes = |chain: &Chain| chain.readable().len().saturating_sub(HEADER_SIZE);
         // What the metadata service took, which does not count.
         let mut taken = Vec::new();
-        let turn = transmit.serve_within(limiter, bytes, |memory, chain| {
-            if send(shared, memory, chain, vectors, metadata.as_mut()) == Way::Metadata {
-                taken.push(bytes(chain));
-            }
-            Ok(0)
-        })?;
+        let turn = match waited {
+            true => Turn::Done,
+            false => transmit.serve_admitted(
+                |chain| shared.port.has_room() && limiter.pass(bytes(chain)),
+                |memory, chain| {
+                    if send(shared, memory, chain, vectors, metadata.as_mut()) == Way::Metadata {
+                        taken.push(bytes(chain));
+                    }
+                    Ok(Some(0))
+                },
+            )?,
+        };
+        shared.port.flush();
         taken.into_iter().for_each(|bytes| limiter.give_back(bytes));
         if limiter.waiting() && !waited {
             shared.metrics.tx_rate_limiter_throttled.increment();
@@ -189,6 +201,7 @@ impl NetWorker {
                 self.shared.limits.lock().transmit.timer_fired();
                 self.transmit_and_answer()
             }
+            ROOM => self.transmit_and_answer(),
             METADATA => {
                 self.metadata.iter_mut().for_each(Metadata::timer_fired);
                 self.receive()
@@ -210,14 +223,16 @@ impl NetWorker {
 
 impl Worker for NetWorker {
     fn descriptors(&self) -> Vec<(RawFd, u16)> {
-        // While the receive limits wait, the tap keeps its frames, and drops what it has no room for.
+        let port = &self.shared.port;
+        // While the receive limits wait, the host keeps its frames, and drops what it has no room for.
         let receive = match self.receive_waits {
             Some(timer) => Some((timer, RECEIVE_LIMIT)),
-            None => self.listening.then(|| (self.shared.tap.as_raw_fd(), TAP)),
+            None => port.frames().filter(|_| self.listening).map(|frames| (frames, FRAMES)),
         };
         let transmit = self.transmit_waits.map(|timer| (timer, TRANSMIT_LIMIT));
         let metadata = self.metadata.as_ref().and_then(Metadata::descriptor).map(|timer| (timer, METADATA));
-        receive.into_iter().chain(transmit).chain(metadata).collect()
+        let room = port.room().map(|room| (room, ROOM));
+        receive.into_iter().chain(transmit).chain(metadata).chain(room).collect()
     }
 
     fn queue_notified(&mut self, index: u16) -> Result<Turn, NeedsReset> {
@@ -231,22 +246,37 @@ impl Worker for NetWorker {
     }
 }
 
-/// Receives a frame of the metadata service or, when that has none, of the tap.
+/// Receives a frame of the metadata service or, when that has none, of the host.
 fn next_frame(
     receive: &mut Receive,
     metadata: Option<&mut Metadata>,
-    tap: &Tap,
+    port: &Port,
 ) -> Result<Progress, NeedsReset> {
     let Some((metadata, progress)) = metadata.and_then(|metadata| {
         let progress = receive.deliver(metadata.frame()?);
         Some((metadata, progress))
     }) else {
-        return receive.receive(tap.as_fd());
+        return match port {
+            Port::Tap(tap) => receive.receive(tap.as_fd()),
+            Port::Passt(passt) => from_passt(receive, &mut net::lock(passt)),
+        };
     };
-    if let Ok(Progress::Frame(_)) = progress {
+    if let Ok(Progress::Frame(_) | Progress::TooLong) = progress {
         metadata.sent();
     }
     progress
+}
+
+fn from_passt(receive: &mut Receive, passt: &mut Passt) -> Result<Progress, NeedsReset> {
+    let progress = match passt.frame() {
+        Ok(Some(frame)) => receive.deliver(frame)?,
+        Ok(None) => return Ok(Progress::NoFrame),
+        Err(Lost) => return Ok(Progress::Dead),
+    };
+    if let Progress::Frame(_) | Progress::TooLong = progress {
+        passt.taken();
+    }
+    Ok(progress)
 }
 
 /// Where a frame went.
@@ -254,7 +284,7 @@ fn next_frame(
 enum Way {
     /// To the metadata service.
     Metadata,
-    /// To the tap, or nowhere.
+    /// To the host, or nowhere.
     Wire,
 }
 
@@ -281,27 +311,54 @@ fn send(
     {
         return Way::Metadata;
     }
-    vectors.clear();
-    if malformed || vectors.fill(frame).is_err() {
-        metrics.tx_malformed_frames.increment();
-        return Way::Wire;
-    }
-    if bytes.get(SENDER) != Some(shared.mac.as_slice()) {
+    let passed = match &*shared.port {
+        _ if malformed => Err(io::ErrorKind::InvalidInput.into()),
+        Port::Tap(tap) => {
+            vectors.clear();
+            match vectors.fill(frame) {
+                Ok(()) => vectors.write(tap.as_fd()).map(drop),
+                Err(NoMemory) => Err(io::ErrorKind::InvalidInput.into()),
+            }
+        }
+        Port::Passt(passt) => to_passt(&mut net::lock(passt), memory, frame, bytes),
+    };
+    // Counted also where the host refuses it: it is the guest's doing.
+    if !malformed && bytes.get(SENDER) != Some(shared.mac.as_slice()) {
         metrics.tx_spoofed_mac_count.increment();
     }
-    match vectors.write(shared.tap.as_fd()) {
-        Ok(_) => {
+    match passed {
+        Ok(()) => {
             metrics.tx_count.increment();
             metrics.tx_packets_count.increment();
             metrics.tx_bytes_count.add(frame.len() - HEADER_SIZE);
         }
-        // The kernel's word for a header that contradicts its frame.
+        // Also the kernel's word for a header that contradicts its frame.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => metrics.tx_malformed_frames.increment(),
         Err(_) => metrics.tap_write_fails.increment(),
     }
     Way::Wire
 }
 
+/// Gives passt a frame without its header, which must ask for nothing: no offload was agreed on.
+fn to_passt(passt: &mut Passt, memory: &GuestMemory, frame: Span<'_>, head: &[u8]) -> io::Result<()> {
+    let (flags, segments) = (head.first().copied(), head.get(1).copied());
+    let asks = flags.is_none_or(|flags| u32::from(flags) & VIRTIO_NET_HDR_F_NEEDS_CSUM != 0);
+    if asks || segments != Some(0) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let (_, packet) = frame.split_at(HEADER_SIZE);
+    let length = usize::try_from(packet.len()).unwrap_or(usize::MAX);
+    match passt.send(length, |place| packet.read(memory, place)) {
+        Ok(Sent::Away) => Ok(()),
+        Ok(Sent::Nowhere) => Err(io::ErrorKind::NotConnected.into()),
+        Err(NoMemory) => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 #[cfg(test)]
 #[path = "net_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "passt_tests.rs"]
+mod passt_tests;

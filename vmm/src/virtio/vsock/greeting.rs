@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use super::unix_socket;
+use crate::unix_socket;
 
 /// `CONNECT 4294967295\n` has 19 bytes.
 const LINE_MAX: usize = 32;

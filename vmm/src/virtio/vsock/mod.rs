@@ -4,7 +4,7 @@
 //!
 //! `packet` is the wire, `connection` one stream, `outlet` its way out of the guest, `muxer` all of them,
 //! `estate` what is left of them when the guest is gone, `greeting` a host's program that has not said yet where
-//! it wants to, `poller` and `unix_socket` the system
+//! it wants to, `poller` the system
 //! calls, `worker` the queues.
 
 mod connection;
@@ -15,7 +15,6 @@ mod muxer;
 mod outlet;
 mod packet;
 mod poller;
-mod unix_socket;
 mod worker;
 
 pub use self::device::VsockDevice;
