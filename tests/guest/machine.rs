@@ -13,8 +13,9 @@ fn a_kernel_without_a_root_panics_and_the_record_says_so() {
     config["boot-source"] = json!({ "kernel_image_path": asset("vmlinux"), "boot_args": BOOT_ARGS });
     let ended = boot(&config);
     assert_eq!(ended.process.status, 0, "{}", ended.process.stderr);
-    let Some(ExitRecord::Panic { console }) = &ended.record else { panic!("{:?}", ended.record) };
+    let Some(ExitRecord::Panic { cause, console }) = &ended.record else { panic!("{:?}", ended.record) };
     assert!(console.contains("Unable to mount root fs"), "{console}");
+    assert!(cause.starts_with("it found no root file system"), "{cause}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod appliance;
 mod bad_input;
 mod balloon;
+mod boot_failures;
 mod connections;
 mod console;
 mod container;

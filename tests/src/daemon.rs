@@ -24,6 +24,8 @@ pub struct Daemon {
     child: Option<Child>,
     /// Whose it is; without one, root's.
     user: Option<User>,
+    /// The folder of the VMM, the guest kernel and the initramfs, where it is not the program's own.
+    assets: Option<PathBuf>,
 }
 
 /// A user without privileges, whose group may use KVM, as that of the name `kvm` may on a host with udev.
@@ -60,7 +62,7 @@ impl Daemon {
     /// When guests do not boot here, or the daemon does not answer.
     #[must_use]
     pub fn start() -> Self {
-        Self::of(None)
+        Self::of(None, None)
     }
 
     /// Starts one that an ordinary user runs, who also types every command.
@@ -69,15 +71,24 @@ impl Daemon {
     /// As [`Daemon::start`].
     #[must_use]
     pub fn start_as_a_user() -> Self {
-        Self::of(Some(User::new()))
+        Self::of(Some(User::new()), None)
     }
 
-    fn of(user: Option<User>) -> Self {
+    /// Starts one that takes the VMM, the guest kernel and the initramfs from `assets`.
+    ///
+    /// # Panics
+    /// As [`Daemon::start`].
+    #[must_use]
+    pub fn with_assets(assets: &Path) -> Self {
+        Self::of(None, Some(assets.to_owned()))
+    }
+
+    fn of(user: Option<User>, assets: Option<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().expect("a temporary folder");
         if let Some(user) = &user {
             chown(folder.path(), Some(user.id), Some(user.id)).expect("a folder of the user's");
         }
-        let mut daemon = Self { folder, child: None, user };
+        let mut daemon = Self { folder, child: None, user, assets };
         let doctor = run(daemon.program().arg("doctor"), LIMIT);
         assert_eq!(doctor.status, 0, "guests do not boot here: {}{}", doctor.stdout, doctor.stderr);
         daemon.serve();
@@ -90,10 +101,12 @@ impl Daemon {
     /// When it does not answer within its time.
     pub fn serve(&mut self) {
         let log = File::create(self.path("serve.log")).expect("a log file");
+        let assets = self.assets.iter().flat_map(|assets| [Path::new("--assets"), assets]);
         let child = self
             .program()
             .args(["serve", "--socket", &self.socket()])
             .args(["--state-dir", &self.text("state"), "--run-dir", &self.text("run")])
+            .args(assets)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -7,6 +7,7 @@ mod bus;
 mod clock;
 mod config;
 mod console;
+mod diagnosis;
 mod drive;
 mod exit_record;
 mod http;

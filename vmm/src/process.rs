@@ -6,6 +6,7 @@ use std::os::fd::FromRawFd;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
+use bulkhead_protocol::console::last_lines;
 use bulkhead_protocol::exit::ExitRecord;
 
 use crate::arguments::{ArgumentError, Arguments, FIRECRACKER, Started};
@@ -118,8 +119,17 @@ fn run_machine(arguments: &Arguments) -> Result<(ExitRecord, u8), ProcessError> 
         metrics.process().signals.sighup.set(1);
     }
     let record = exit_record::record(&ending, controller.end());
+    if let Some((sentence, console)) = exit_record::failure(&record) {
+        // Both of them: whoever reads one may not have the other, nor the console.
+        log::error!("{sentence}");
+        eprintln!("{sentence}");
+        for line in last_lines(console) {
+            log::error!("The console said: {line}");
+            eprintln!("    {line}");
+        }
+    }
     let status = match ending {
-        Ending::PowerOff | Ending::Reset => 0,
+        Ending::PowerOff | Ending::Reset | Ending::TripleFault => 0,
         Ending::Broken(_) => FAILED,
         // As a shell reports it.
         Ending::Signal(number) => u8::try_from(128 + number).unwrap_or(FAILED),

@@ -53,9 +53,15 @@ pub async fn wait_until(client: &Client, name: &str, until: &str) -> Result<Mach
 
 /// A start's end in a sentence, if it is a bad one.
 pub fn start_failure(machine: &Machine) -> Option<CliError> {
-    (machine.status.phase == Phase::Failed).then(|| CliError::Run {
-        message: machine.status.message.clone().unwrap_or_else(|| "The machine did not start".to_owned()),
-        code: machine.status.exit.as_ref().map_or(125, |exit| exit.code.max(1)),
+    (machine.status.phase == Phase::Failed).then(|| {
+        let message = machine.status.message.as_deref().unwrap_or("The machine did not start");
+        // What the console said last follows, indented.
+        let lines = std::iter::once(message.to_owned())
+            .chain(machine.status.console.iter().map(|line| format!("    {line}")));
+        CliError::Run {
+            message: lines.collect::<Vec<_>>().join("\n"),
+            code: machine.status.exit.as_ref().map_or(125, |exit| exit.code.max(1)),
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! `logs`
 
-use std::io::{stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 
 use clap::Args;
 
@@ -28,8 +28,14 @@ impl Logs {
         let machine = segment(&self.name);
         if self.console {
             let mut pieces = client.stream(&format!("/api/v1/machines/{machine}/console")).await?;
+            // A file gets what the guest wrote; a terminal nothing that it would obey.
+            let shown = stdout().is_terminal();
             while let Some(piece) = pieces.next_piece().await? {
-                output::bytes(&mut stdout(), &piece)?;
+                if shown {
+                    output::bytes(&mut stdout(), &harmless(&piece))?;
+                } else {
+                    output::bytes(&mut stdout(), &piece)?;
+                }
             }
             return Ok(0);
         }
@@ -37,6 +43,12 @@ impl Logs {
         print_frames(client.stream(&path).await?).await?;
         Ok(0)
     }
+}
+
+/// Without the control characters of ASCII, which begin everything that a terminal obeys; the ends of lines stay.
+fn harmless(piece: &[u8]) -> Vec<u8> {
+    let stays = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~' | 0x80..);
+    piece.iter().copied().filter(stays).collect()
 }
 
 /// Prints standard output and standard error apart.

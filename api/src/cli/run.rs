@@ -75,6 +75,10 @@ pub struct Run {
     /// How long a stop waits before it kills, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     stop_timeout: u32,
+    /// How long the start may take until the container runs, in seconds; what takes longer is ended [default: as
+    /// long as the daemon allows].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    start_timeout: Option<u32>,
     /// An image's name or id, a file made by bulkhead-image, or a source such as oci:DIR:TAG.
     image: String,
     /// The command and its arguments, instead of the image's.
@@ -200,6 +204,7 @@ impl Run {
             // In the foreground this program deletes it, once its output is read.
             auto_remove: self.rm && self.detach,
             stop_timeout_s: self.stop_timeout,
+            start_timeout_s: self.start_timeout,
         })
     }
 }

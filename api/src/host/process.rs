@@ -178,10 +178,19 @@ impl Process {
 
     /// Kills it. That it has ended already is no error.
     pub fn kill(&self) -> Result<(), HostError> {
-        match rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL) {
+        self.signal(Signal::KILL, "kill")
+    }
+
+    /// Asks it to end, with a word on why its guest stood still. That it has ended already is no error.
+    pub fn terminate(&self) -> Result<(), HostError> {
+        self.signal(Signal::TERM, "end")
+    }
+
+    fn signal(&self, signal: Signal, operation: &'static str) -> Result<(), HostError> {
+        match rustix::process::pidfd_send_signal(self.pidfd.get_ref(), signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(error) => Err(HostError::Process {
-                operation: "kill",
+                operation,
                 program: self.identity.pid.to_string(),
                 source: error.into(),
             }),

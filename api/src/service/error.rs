@@ -87,10 +87,12 @@ pub enum ServiceError {
         name: String,
     },
     /// The guest did not come up in time.
-    #[error("The guest of machine {name} did not answer within {seconds} s")]
+    #[error("Machine {name} was ended: its guest did not {stage} within {seconds} s")]
     Silent {
         /// The machine.
         name: String,
+        /// What it has not come to.
+        stage: &'static str,
         /// The time it had.
         seconds: u64,
     },

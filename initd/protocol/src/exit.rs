@@ -20,11 +20,30 @@ pub enum ExitRecord {
     PowerOff,
     /// The guest kernel panicked.
     Panic {
-        /// The last lines of the console, at most 4 KiB.
+        /// What it panicked of, in words of the VMM's: a part of a sentence.
+        #[serde(default)]
+        cause: String,
+        /// The last lines of the console, at most 4 KiB, as the guest wrote them.
         console: String,
     },
-    /// The guest reset itself (reboot, triple fault).
+    /// The guest reset itself.
     Reset,
+    /// The guest's processor met a fault that it had no handler for, and none for that either: what it ran was
+    /// no kernel, or a damaged one.
+    TripleFault {
+        /// The last lines of the console, at most 4 KiB, as the guest wrote them.
+        console: String,
+    },
+    /// A signal to the VMM ended the machine.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// What the console says of why the guest stood still, where it does: a part of a sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+        /// The last lines of the console, at most 4 KiB, as the guest wrote them.
+        console: String,
+    },
     /// The VMM could not start or go on.
     VmmError {
         /// The whole chain of causes.

@@ -2,12 +2,14 @@
 //!
 //! * [`agent`]: bodies of the HTTP interface that `initd` serves on vsock.
 //! * [`boot`]: words on the kernel's command line and the files in the initramfs that `initd` reads.
+//! * [`console`]: how what a guest printed is made fit for people.
 //! * [`exit`]: the exit device's port and the record that `bulkhead-vmm` writes when a machine ends.
 //! * [`image`]: the manifest of a container root or an appliance, and where a disk keeps it.
 //! * [`oci`]: the part of the OCI runtime specification that `initd` obeys.
 
 pub mod agent;
 pub mod boot;
+pub mod console;
 pub mod exit;
 pub mod image;
 pub mod oci;

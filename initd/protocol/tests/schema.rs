@@ -182,6 +182,8 @@ fn samples() -> BTreeMap<&'static str, Value> {
         entered_us: 700_000,
         ready_us: 800_000,
     };
+    let panic = exit::ExitRecord::Panic { cause: "it is out of memory".into(), console: "Oops".into() };
+    let signal = exit::ExitRecord::Signal { number: 15, cause: None, console: String::new() };
     BTreeMap::from([
         ("agent.Ready", sample(&ready)),
         ("agent.CreateContainer", sample(&create_container())),
@@ -195,8 +197,10 @@ fn samples() -> BTreeMap<&'static str, Value> {
         ("boot.Autostart", sample(&boot::Autostart { container: create_container() })),
         ("exit.ExitRecord.guest-exit", sample(&exit::ExitRecord::GuestExit { code: 42 })),
         ("exit.ExitRecord.power-off", sample(&exit::ExitRecord::PowerOff)),
-        ("exit.ExitRecord.panic", sample(&exit::ExitRecord::Panic { console: "Oops".into() })),
+        ("exit.ExitRecord.panic", sample(&panic)),
         ("exit.ExitRecord.reset", sample(&exit::ExitRecord::Reset)),
+        ("exit.ExitRecord.triple-fault", sample(&exit::ExitRecord::TripleFault { console: "Oops".into() })),
+        ("exit.ExitRecord.signal", sample(&signal)),
         ("exit.ExitRecord.vmm-error", sample(&exit::ExitRecord::VmmError { message: "No kernel".into() })),
         ("image.Manifest.container-root", sample(&manifest(image::ImageKind::ContainerRoot))),
         ("image.Manifest.appliance", sample(&manifest(image::ImageKind::Appliance))),

@@ -102,6 +102,14 @@ pub enum KernelError {
 /// What is wrong with an initramfs.
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
+    /// An archive that ends too early.
+    #[error("it is cut off: it has {size} bytes, and the file that begins at byte {at} needs more")]
+    Cut {
+        /// Where the file begins.
+        at: u64,
+        /// How much there is.
+        size: u64,
+    },
     /// Reading failed.
     #[error("reading failed")]
     Read(#[from] io::Error),

@@ -14,8 +14,10 @@ use crate::metrics::VcpuMetrics;
 pub enum Ending {
     /// The guest powered itself off.
     PowerOff,
-    /// The guest reset itself, or met a triple fault.
+    /// The guest reset itself.
     Reset,
+    /// A processor of the guest met a triple fault.
+    TripleFault,
     /// KVM or the host failed the guest; the sentence says how.
     Broken(String),
     /// The process was told to end by this signal.
@@ -27,6 +29,7 @@ impl fmt::Display for Ending {
         match self {
             Self::PowerOff => out.write_str("the guest powered itself off"),
             Self::Reset => out.write_str("the guest reset itself"),
+            Self::TripleFault => out.write_str("a processor of the guest met a triple fault"),
             Self::Broken(why) => out.write_str(why),
             Self::Signal(number) => write!(out, "signal {number} came"),
         }
@@ -127,7 +130,8 @@ fn answer(index: u8, exit: Exit<'_>, buses: &Buses) -> Option<Ending> {
             buses.metrics.exit_mmio_write_agg.time(|| buses.carry_out(buses.memory.write(address, data)))
         }
         Exit::Interrupted => None,
-        Exit::TripleFault | Exit::Reset => Some(Ending::Reset),
+        Exit::TripleFault => Some(Ending::TripleFault),
+        Exit::Reset => Some(Ending::Reset),
         Exit::PowerOff => Some(Ending::PowerOff),
         Exit::Broken(what) => {
             buses.metrics.failures.increment();

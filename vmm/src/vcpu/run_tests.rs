@@ -24,7 +24,7 @@ fn power_off_and_reset_end_the_machine() {
     let buses = buses();
     assert_eq!(answer(0, Exit::PortWrite(power::PORT, &[0x34]), &buses), Some(Ending::PowerOff));
     assert_eq!(answer(0, Exit::PortWrite(power::PORT + 2, &[1]), &buses), Some(Ending::Reset));
-    assert_eq!(answer(0, Exit::TripleFault, &buses), Some(Ending::Reset));
+    assert_eq!(answer(0, Exit::TripleFault, &buses), Some(Ending::TripleFault));
     assert!(
         matches!(answer(3, Exit::Broken("x".into()), &buses), Some(Ending::Broken(text)) if text.contains("vCPU 3"))
     );

@@ -5,6 +5,9 @@ use serde_json::json;
 use crate::code::Code;
 use crate::run::{run, start};
 
+/// What Linux prints before it restarts the machine.
+const RESTART: &str = "[    1.000000] reboot: Restarting system\n";
+
 #[test]
 fn a_guest_says_its_status_and_powers_off() {
     let code = Code::default().print("hello\n").out(0xbd0, 42).power_off();
@@ -28,12 +31,27 @@ fn every_way_to_reset_is_a_reset() {
     let ways = [
         ("ACPI", Code::default().out(0xbda, 1).halt()),
         ("keyboard controller", Code::default().out(0x64, 0xfe).halt()),
-        ("triple fault", Code::default().triple_fault()),
+        ("triple fault of a kernel that restarts so", Code::default().print(RESTART).triple_fault()),
     ];
     for (way, code) in ways {
         let ended = run(&code.pvh());
         assert_eq!((ended.status, ended.record), (Some(0), json!({"reason": "reset"})), "{way}");
+        assert_eq!(ended.errors, "", "{way}");
     }
+}
+
+#[test]
+fn a_triple_fault_is_none() {
+    let ended = run(&Code::default().triple_fault().pvh());
+    assert_eq!((ended.status, ended.record), (Some(0), json!({"reason": "triple-fault", "console": ""})));
+    assert!(ended.errors.contains("before its kernel printed anything"), "{}", ended.errors);
+    let ended = run(&Code::default().print("\x1b[2Jhalf a word").triple_fault().pvh());
+    assert_eq!(ended.record["console"], "\u{1b}[2Jhalf a word");
+    let lines: Vec<&str> = ended.errors.lines().collect();
+    assert!(
+        matches!(lines[..], [sentence, "    [2Jhalf a word"] if sentence.contains("triple fault")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -41,7 +59,12 @@ fn a_panic_is_told_from_a_reset_and_brings_the_console() {
     let text = "Kernel panic - not syncing: test\n";
     let ended = run(&Code::default().print(text).out(0x64, 0xfe).halt().pvh());
     assert_eq!(ended.status, Some(0));
-    assert_eq!(ended.record, json!({"reason": "panic", "console": text}));
+    assert_eq!(ended.record, json!({"reason": "panic", "cause": "test", "console": text}));
+    assert_eq!(ended.errors, format!("The guest kernel panicked: test\n    {text}"));
+    // A kernel that goes on and restarts has not panicked, whatever was printed.
+    let ended = run(&Code::default().print(text).print(RESTART).out(0x64, 0xfe).halt().pvh());
+    assert_eq!(ended.record, json!({"reason": "reset"}));
+    assert_eq!(ended.errors, "");
 }
 
 #[test]
@@ -53,7 +76,8 @@ fn a_signal_ends_the_machine_and_leaves_nothing() {
         assert!(running.path("api.sock").exists() && running.path("v.sock").exists());
         running.signal(name);
         let ended = running.wait();
-        assert_eq!((ended.status, &ended.record["reason"]), (Some(status), &json!("vmm-error")));
+        assert_eq!((ended.status, &ended.record["reason"]), (Some(status), &json!("signal")));
+        assert_eq!(ended.record["console"], "up\n");
     }
 }
 

@@ -68,7 +68,7 @@ impl Service {
                 let message = Some("The daemon ended while the machine was starting".to_owned());
                 let exit =
                     Exit { code: 125, reason: ExitReason::StartFailed, signal: None, oom_killed: false };
-                self.finish(id, None, Phase::Failed, Ending { exit, message, console: None }).await;
+                self.finish(id, None, Phase::Failed, Ending { exit, message, console: Vec::new() }).await;
             }
         }
         self.sweep_images().await?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bulkhead_protocol::agent::{ContainerStatus, Ready};
@@ -18,6 +19,8 @@ use crate::service::{Service, clock};
 
 /// How long to wait before the agent is tried again.
 const RETRY: Duration = Duration::from_millis(10);
+/// What a guest comes to on its way up, in this order.
+const STAGES: [&str; 2] = ["reach its init", "start its container"];
 
 impl Service {
     /// The whole life of a machine that was placed.
@@ -41,8 +44,11 @@ impl Service {
         let process = self.launch(machine, &image, live).await?;
         let log_base = self.remembered(id).await?.log_base;
 
+        // How far it has come: told when its time is up.
+        let stage = AtomicUsize::new(0);
         let came_up = async {
             let ready = self.ready(live).await;
+            stage.store(1, Ordering::Relaxed);
             let ready_at = SystemTime::now();
             self.note_ready(id, &ready, ready_at).await?;
             let refused = |operation| move |source| ServiceError::Guest { name: name(), operation, source };
@@ -51,11 +57,12 @@ impl Service {
             let status = live.agent.start(CONTAINER).await.map_err(refused("start the container"))?;
             self.note_started(id, &ready, ready_at, &status).await
         };
-        let seconds = self.boot_timeout.as_secs();
+        let limit = machine.spec.start_timeout_s.map(|seconds| Duration::from_secs(seconds.into()));
+        let limit = limit.unwrap_or(self.boot_timeout);
         tokio::select! {
             biased;
             () = live.cancelled() => return Err(ServiceError::Cancelled { name: name() }),
-            came_up = tokio::time::timeout(self.boot_timeout, came_up) => match came_up {
+            came_up = tokio::time::timeout(limit, came_up) => match came_up {
                 Ok(Ok(())) => {}
                 // A guest that died while it was spoken to: its record says more than a broken connection.
                 Ok(Err(error)) if !matches!(&error, ServiceError::Guest { source: HostError::AgentRefused { .. }, .. })
@@ -64,7 +71,10 @@ impl Service {
                     return Err(self.ended_early(machine));
                 }
                 Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(ServiceError::Silent { name: name(), seconds }),
+                Err(_) => {
+                    let stage = STAGES.get(stage.load(Ordering::Relaxed)).copied().unwrap_or_default();
+                    return Err(ServiceError::Silent { name: name(), stage, seconds: limit.as_secs() });
+                }
             },
             () = process.ended() => return Err(self.ended_early(machine)),
             lost = self.lost_network(id, live) => return Err(lost.into()),
@@ -74,7 +84,8 @@ impl Service {
 
     fn ended_early(&self, machine: &Machine) -> ServiceError {
         let ended = ending(read_record(&self.layout.exit_record(&machine.metadata.id)), None, true);
-        let message = ended.message.unwrap_or_else(|| format!("it ended with status {}", ended.exit.code));
+        let message =
+            ended.message.unwrap_or_else(|| format!("its init ended with status {}", ended.exit.code));
         ServiceError::EndedEarly { name: machine.metadata.name.clone(), message }
     }
 

@@ -5,6 +5,7 @@
 //! * `start`, `bring_up`, `supervise`: its life.
 //! * `connect`: its network.
 //! * `ending`: how it ended.
+//! * `give_up`: why it did not come up.
 //! * `stop`: signals.
 //! * `pause`, `rates`: what changes while it runs.
 //! * `adopt`: order after a restart.
@@ -15,6 +16,7 @@ mod boot;
 mod bring_up;
 mod connect;
 mod ending;
+mod give_up;
 pub mod live;
 mod output;
 mod pause;
@@ -105,7 +107,7 @@ impl Service {
     }
 
     /// The live part of a machine, if it has one.
-    pub(super) fn live(&self, id: &str) -> Option<Arc<Live>> {
+    pub(in crate::service) fn live(&self, id: &str) -> Option<Arc<Live>> {
         lock(&self.live).get(id).cloned()
     }
 

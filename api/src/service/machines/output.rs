@@ -1,7 +1,8 @@
 //! What a machine printed, and what it prints.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,19 +39,21 @@ impl Service {
     pub async fn console(&self, name: &str) -> Result<Vec<u8>, ServiceError> {
         let id = self.machine(name).await?.metadata.id;
         let path = self.layout.console(&id);
-        let mut file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(HostError::file("open", &path))?,
-        };
-        let read = |file: &mut File| -> std::io::Result<Vec<u8>> {
-            let size = file.metadata()?.len();
-            file.seek(SeekFrom::Start(size.saturating_sub(MAX_CONSOLE)))?;
-            let mut bytes = Vec::new();
-            file.take(MAX_CONSOLE).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        Ok(read(&mut file).map_err(HostError::file("read", &path))?)
+        match end_of(&path, MAX_CONSOLE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => Ok(read.map_err(HostError::file("read", &path))?),
+        }
     }
+}
+
+/// The last bytes of a file, at most so many.
+pub(super) fn end_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Output {

@@ -108,6 +108,7 @@ impl Service {
                 machine.status.address = address;
                 machine.status.exit = None;
                 machine.status.message = None;
+                machine.status.console = Vec::new();
                 machine.status.boot_id = None;
                 machine.status.kernel = None;
                 machine.status.starts += 1;

@@ -1,7 +1,7 @@
 //! Watches over a machine that runs, and clears up after it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::ending::{Ending, ending, read_record};
 use super::live::Live;
+use super::output::end_of;
 use super::{CONTAINER, connect, runtime_key};
 use crate::host::log_frame::Frame;
 use crate::host::log_store::LogWriter;
 use crate::host::{HostError, cgroup, layout};
-use crate::service::error::{ServiceError, chain};
-use crate::service::model::{Exit, ExitReason, Machine, Phase};
+use crate::service::error::chain;
+use crate::service::model::{Machine, Phase};
 use crate::service::records::drop_private;
 use crate::service::{Service, clock};
 
@@ -82,32 +83,11 @@ impl Service {
         let _ = tokio::time::timeout(FIRST_OUTPUT, wait).await;
     }
 
-    /// Clears up after a machine that did not come up.
-    pub(super) async fn give_up(self: &Arc<Self>, machine: &Machine, live: &Arc<Live>, error: &ServiceError) {
-        let id = &machine.metadata.id;
-        if let Some(output) = live.take_output() {
-            output.abort();
-        }
-        if let Some(process) = live.process() {
-            let _ = process.kill();
-            process.ended().await;
-        }
-        connect::end_passt(live).await;
-        let ended = ending(read_record(&self.layout.exit_record(id)), None, true);
-        let (code, reason) = match (error, ended.exit.reason) {
-            (ServiceError::EndedEarly { .. }, reason) => (ended.exit.code, reason),
-            _ => (start_failure(error), ExitReason::StartFailed),
-        };
-        let exit = Exit { code, reason, signal: None, oom_killed: false };
-        let ended = Ending { exit, message: Some(error.chain()), console: ended.console };
-        self.finish(id, Some(live), Phase::Failed, ended).await;
-    }
-
     /// Removes what a machine had on the host, then records how it ended.
     pub(super) async fn finish(self: &Arc<Self>, id: &str, live: Option<&Live>, phase: Phase, ended: Ending) {
         self.clear_host(id).await;
-        if let Some(console) = &ended.console {
-            self.note_console(id, console);
+        if !ended.console.is_empty() {
+            self.note_console(id, &ended);
         }
         self.release(id);
         let record = |machine: &mut Machine| {
@@ -115,6 +95,7 @@ impl Service {
             machine.status.pid = None;
             machine.status.exit = Some(ended.exit.clone());
             machine.status.message.clone_from(&ended.message);
+            machine.status.console.clone_from(&ended.console);
             machine.status.timeline.ended_at = Some(clock::now());
             Ok(())
         };
@@ -160,31 +141,16 @@ impl Service {
         }
     }
 
-    /// The console of a guest that panicked goes behind its output.
-    fn note_console(&self, id: &str, console: &str) {
+    /// The console of a guest that broke down goes behind its output.
+    fn note_console(&self, id: &str, ended: &Ending) {
         let noted = LogWriter::open(&self.layout.container_log(id)).and_then(|mut writer| {
-            writer.note("The guest kernel panicked. Its console said last:")?;
-            console.lines().try_for_each(|line| writer.note(line))
+            ended.message.iter().try_for_each(|message| writer.note(message))?;
+            writer.note("The guest's console said last:")?;
+            ended.console.iter().try_for_each(|line| writer.note(&format!("    {line}")))
         });
         if let Err(error) = noted {
             tracing::warn!("Machine {id}: {}", chain(&error));
         }
-    }
-}
-
-/// The status of a container that could not be started, as Docker tells them apart.
-fn start_failure(error: &ServiceError) -> u8 {
-    let ServiceError::Guest { source: HostError::AgentRefused { message, .. }, .. } = error else {
-        return 125;
-    };
-    let message = message.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["no such file", "not found", "enoent"]) {
-        127
-    } else if says(&["permission denied", "exec format", "is a directory", "not executable", "eacces"]) {
-        126
-    } else {
-        125
     }
 }
 
@@ -263,10 +229,7 @@ fn trim_one(path: &Path) -> std::io::Result<()> {
     if std::fs::metadata(path)?.len() <= MAX_CONSOLE {
         return Ok(());
     }
-    let mut tail = Vec::new();
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::End(-(KEPT_CONSOLE as i64)))?;
-    file.take(KEPT_CONSOLE).read_to_end(&mut tail)?;
+    let tail = end_of(path, KEPT_CONSOLE)?;
     let mut file = OpenOptions::new().append(true).open(path)?;
     file.set_len(0)?;
     file.write_all(&tail)
@@ -275,18 +238,6 @@ fn trim_one(path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn missing_and_unfit_programs_are_told_apart() {
-        let refused = |message: &str| ServiceError::Guest {
-            name: "m".into(),
-            operation: "start the container",
-            source: HostError::AgentRefused { status: 422, message: message.into() },
-        };
-        assert_eq!(start_failure(&refused("Cannot execute /x: No such file or directory (os error 2)")), 127);
-        assert_eq!(start_failure(&refused("Cannot execute /x: Permission denied (os error 13)")), 126);
-        assert_eq!(start_failure(&refused("Cannot mount the root")), 125);
-    }
 
     #[test]
     fn a_console_is_cut_to_its_tail() {

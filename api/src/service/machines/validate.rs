@@ -154,6 +154,9 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     within("vcpus", u64::from(spec.vcpus), 1, 32)?;
     within("memory_mib", u64::from(spec.memory_mib), 64, 1_048_576)?;
     within("stop_timeout_s", u64::from(spec.stop_timeout_s), 0, 3600)?;
+    if let Some(seconds) = spec.start_timeout_s {
+        within("start_timeout_s", u64::from(seconds), 1, 3600)?;
+    }
     if let Some(memory) = spec.limits.memory_mib {
         within("limits.memory_mib", u64::from(memory), 4, 1_048_576)?;
     }

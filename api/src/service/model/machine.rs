@@ -123,6 +123,11 @@ pub struct MachineSpec {
     #[serde(default = "default_stop_timeout")]
     #[schema(maximum = 3600, default = 10)]
     pub stop_timeout_s: u32,
+    /// How long a start may take until the container runs, in seconds; what takes longer is ended. As long as the
+    /// daemon allows where there is none (`serve --boot-timeout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3600, nullable = false)]
+    pub start_timeout_s: Option<u32>,
 }
 
 /// How a machine is connected.
@@ -311,6 +316,10 @@ pub struct MachineStatus {
     pub starts: u32,
     /// A sentence on what went wrong, where something did.
     pub message: Option<String>,
+    /// What the console said last, when the guest did not come up or broke down: lines without control characters.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    pub console: Vec<String>,
 }
 
 impl MachineStatus {
@@ -327,6 +336,7 @@ impl MachineStatus {
             kernel: None,
             starts: 0,
             message: None,
+            console: Vec::new(),
         }
     }
 }
@@ -357,6 +367,10 @@ pub enum ExitReason {
     Panic,
     /// The guest reset itself.
     Reset,
+    /// The guest met a triple fault: what it ran was no kernel, or a damaged one.
+    TripleFault,
+    /// The guest did not come up within its time.
+    StartTimeout,
     /// The VMM failed.
     VmmError,
     /// The VMM was killed from outside.
