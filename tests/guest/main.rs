@@ -18,6 +18,7 @@ mod kernels;
 mod limits;
 mod machine;
 mod metadata;
+mod metrics;
 mod network;
 mod passt;
 mod pause;

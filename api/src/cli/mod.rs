@@ -8,6 +8,7 @@ mod image;
 mod lifecycle;
 mod list;
 mod logs;
+mod metrics;
 mod output;
 mod place;
 mod rates;
@@ -79,6 +80,8 @@ enum Command {
     Volume(volume::Volume),
     /// Print what happens to machines, images and volumes.
     Events(events::Events),
+    /// Print figures of the daemon and of all machines, in Prometheus's text format.
+    Metrics(metrics::Metrics),
     /// Say whether guests will boot here, and why not.
     Doctor(doctor::Doctor),
     /// Print the description of the API.
@@ -122,6 +125,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
         Command::Volumes(command) => wait_for(command.execute(&client)),
         Command::Volume(command) => wait_for(command.execute(&client)),
         Command::Events(command) => wait_for(command.execute(&client)),
+        Command::Metrics(command) => wait_for(command.execute(&client)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
@@ -54,19 +55,27 @@ impl VmmApi {
         self.call(Method::PATCH, &format!("/network-interfaces/{id}"), &body).await
     }
 
+    /// Its figures in Prometheus's text format.
+    pub async fn figures(&self) -> Result<Bytes, HostError> {
+        self.request(Method::GET, "/metrics/prometheus", Vec::new()).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> Result<(), HostError> {
+        self.request(method, path, body.to_string().into_bytes()).await.map(drop)
+    }
+
+    async fn request(&self, method: Method, path: &str, bytes: Vec<u8>) -> Result<Bytes, HostError> {
         let call = || format!("{method} {path}");
         let failed = |source| HostError::VmmCall { call: call(), source };
         let connected = timeout(PROMPT, UnixStream::connect(&self.socket)).await;
         let stream = connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| failed(error.into()))?;
-        let bytes = body.to_string().into_bytes();
         let answer = exchange(stream, method.clone(), path, bytes, PROMPT).await.map_err(failed)?;
         let status = answer.status();
         let text = read(answer.into_body(), PROMPT).await.map_err(failed)?;
         if status.is_success() {
-            return Ok(());
+            return Ok(text);
         }
         let fault = serde_json::from_slice::<Value>(&text).unwrap_or_default();
         let message = match fault.get("fault_message").and_then(Value::as_str) {

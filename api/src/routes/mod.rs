@@ -9,6 +9,7 @@ mod images;
 mod machine_actions;
 mod machine_output;
 mod machines;
+mod metrics;
 mod resource;
 pub mod server;
 mod volumes;
@@ -69,6 +70,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(volumes::create))
         .routes(routes!(doctor::doctor))
         .routes(routes!(doctor::version))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The API's description (OpenAPI 3.1).

@@ -7,6 +7,7 @@ pub mod events;
 mod image_file;
 pub mod images;
 pub mod machines;
+mod metrics;
 pub mod model;
 pub mod records;
 pub mod volumes;

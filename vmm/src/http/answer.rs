@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::machine::ControlError;
 
+/// The type of Prometheus's text format.
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The body of a fault.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -24,6 +27,8 @@ pub enum Answer {
     Done,
     /// 200 with a body.
     Json(String),
+    /// 200 with figures in Prometheus's text format.
+    Figures(String),
     /// 400 or another fault with its sentence.
     Fault(StatusCode, String),
 }
@@ -54,7 +59,7 @@ impl Answer {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Done => StatusCode::NO_CONTENT,
-            Self::Json(_) => StatusCode::OK,
+            Self::Json(_) | Self::Figures(_) => StatusCode::OK,
             Self::Fault(status, _) => *status,
         }
     }
@@ -70,9 +75,13 @@ impl Answer {
     /// The response as it goes out; `deprecated` tells the client that it used something old.
     pub fn render(self, deprecated: bool) -> Response<Full<Bytes>> {
         let status = self.status();
+        let content = match self {
+            Self::Figures(_) => PROMETHEUS,
+            _ => "application/json",
+        };
         let body = match self {
             Self::Done => String::new(),
-            Self::Json(text) => text,
+            Self::Json(text) | Self::Figures(text) => text,
             Self::Fault(_, fault_message) => {
                 serde_json::to_string(&Fault { fault_message }).unwrap_or_default()
             }
@@ -85,7 +94,7 @@ impl Answer {
             headers.insert("deprecation", HeaderValue::from_static("true"));
         }
         if status != StatusCode::NO_CONTENT {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
         }
         response
     }

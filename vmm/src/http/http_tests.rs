@@ -331,6 +331,34 @@ fn who_expects_it_is_told_to_go_on() {
 }
 
 #[test]
+fn figures_are_read_in_prometheus_s_format_at_any_time() {
+    let server = Server::new();
+    for _ in 0..2 {
+        server.call("PUT", "/machine-config", Some(json!({"vcpu_count": 3, "mem_size_mib": 64})));
+    }
+    let request = "GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = server.raw(request);
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("200 OK") && head.contains("content-type: text/plain; version=0.0.4; charset=utf-8")
+    );
+    for line in [
+        "bulkhead_vmm_info{id=\"vm-1\",version=\"0.1.0\"} 1",
+        "bulkhead_vmm_machine_state{state=\"not_started\"} 1",
+        "bulkhead_vmm_machine_state{state=\"running\"} 0",
+        "bulkhead_vmm_machine_vcpus 3",
+        "bulkhead_vmm_machine_memory_bytes 67108864",
+        "bulkhead_vmm_api_requests_total{method=\"put\",endpoint=\"machine_cfg\"} 2",
+        "# TYPE process_cpu_seconds_total counter",
+        "# TYPE process_resident_memory_bytes gauge",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    // Nothing but reading it is meant by this path.
+    assert!(server.fault("PUT", "/metrics/prometheus", Some(json!({}))).contains("Invalid request method"));
+}
+
+#[test]
 fn requests_are_counted_where_firecracker_counts_them() {
     let server = Server::new();
     let path = server.folder.path().join("metrics");

@@ -47,6 +47,7 @@ pub(super) const ROUTES: &[(Method, &str, Endpoint)] = &[
     (Method::PUT, "/smbios", smbios::put),
     (Method::PUT, "/logger", logger::put),
     (Method::PUT, "/metrics", metrics::put),
+    (Method::GET, "/metrics/prometheus", metrics::prometheus),
     (Method::PUT, "/serial", serial::put),
     (Method::PUT, "/console", console::put),
     (Method::PUT, "/actions", actions::put),

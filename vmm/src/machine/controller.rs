@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Logger, MachineSpec, Metrics, NetworkInterfaceC
 use crate::console::{self, RawTerminal};
 use crate::legacy::i8042::KeyboardError;
 use crate::logger;
-use crate::metrics::{PERIOD, Registry, Sink};
+use crate::metrics::{Exposition, Kind, PERIOD, Registry, Sink};
 use crate::mmds::Mmds;
 use crate::virtio::VirtioError;
 use crate::virtio::balloon::BalloonError;
@@ -126,6 +126,31 @@ impl Controller {
     /// What is counted.
     pub fn metrics(&self) -> &Registry {
         &self.host.metrics
+    }
+
+    /// What is counted, and what the machine is, in Prometheus's text format.
+    pub fn exposition(&self) -> String {
+        let (state, vcpus, memory_mib) = {
+            let inner = self.inner();
+            let config = &inner.spec.machine_config;
+            (inner.life.state(), config.vcpu_count, config.mem_size_mib)
+        };
+        let mut exposition = Exposition::default();
+        self.host.metrics.expose(&mut exposition);
+        exposition.add_process(&self.id);
+        let size = [
+            ("bulkhead_vmm_machine_vcpus", "Processors of the machine.", u64::from(vcpus)),
+            ("bulkhead_vmm_machine_memory_bytes", "Memory of the guest.", memory_mib << 20),
+        ];
+        for (name, help, value) in size {
+            exposition.add(name, help, Kind::Gauge, &[], value.to_string());
+        }
+        for (word, other) in State::WORDS {
+            let value = u8::from(other == state).to_string();
+            let help = "1 for the state that the machine is in.";
+            exposition.add("bulkhead_vmm_machine_state", help, Kind::Gauge, &[("state", word)], value);
+        }
+        exposition.render()
     }
 
     /// Where it is written.

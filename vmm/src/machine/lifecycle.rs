@@ -13,6 +13,16 @@ pub enum State {
     Ended,
 }
 
+impl State {
+    /// Each with a word for it.
+    pub const WORDS: [(&str, Self); 4] = [
+        ("not_started", Self::NotStarted),
+        ("running", Self::Running),
+        ("paused", Self::Paused),
+        ("ended", Self::Ended),
+    ];
+}
+
 /// What may happen to a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `balloon`.
 #[derive(Debug, Default, Serialize)]
 pub struct BalloonMetrics {
@@ -31,4 +33,5 @@ pub struct BalloonMetrics {
     pub free_page_hint_freed: Counter,
     /// Ranges that could not be given back.
     pub free_page_hint_fails: Counter,
+}
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::figures::{Kind, Shown, figures};
 use super::{Counter, Gauge};
 
+figures! {
 /// Firecracker's `block` and `block_ID`; what it does not have is named at its end.
 #[derive(Debug, Default, Serialize)]
 pub struct BlockMetrics {
@@ -50,6 +52,7 @@ pub struct BlockMetrics {
     /// Not Firecracker's: writes of zeroes that were served.
     pub write_zeroes_count: Counter,
 }
+}
 
 /// How long something took, from the first to the last; in microseconds.
 #[derive(Debug, Default, Serialize)]
@@ -60,6 +63,14 @@ pub struct Latency {
     pub max_us: Gauge,
     /// All together.
     pub sum_us: Counter,
+}
+
+impl Shown for Latency {
+    fn show(&self, see: &mut dyn FnMut(&'static str, Kind, u64)) {
+        see("min_us", Kind::Gauge, self.min_us.value());
+        see("max_us", Kind::Gauge, self.max_us.value());
+        see("sum_us", Kind::Counter, self.sum_us.total());
+    }
 }
 
 impl Latency {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// `console`, which Firecracker has not.
 #[derive(Debug, Default, Serialize)]
 pub struct ConsoleMetrics {
@@ -15,4 +17,5 @@ pub struct ConsoleMetrics {
     pub tx_bytes_count: Counter,
     /// Bytes that the guest was given.
     pub rx_bytes_count: Counter,
+}
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `entropy`.
 #[derive(Debug, Default, Serialize)]
 pub struct EntropyMetrics {
@@ -21,4 +23,5 @@ pub struct EntropyMetrics {
     pub entropy_rate_limiter_throttled: Counter,
     /// Times that the limits' timer let requests go on.
     pub rate_limiter_event_count: Counter,
+}
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `mmds`.
 #[derive(Debug, Default, Serialize)]
 pub struct MmdsMetrics {
@@ -31,4 +33,5 @@ pub struct MmdsMetrics {
     pub connections_created: Counter,
     /// Connections that are over.
     pub connections_destroyed: Counter,
+}
 }

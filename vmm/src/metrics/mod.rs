@@ -8,10 +8,12 @@ mod balloon;
 mod block;
 mod console;
 mod entropy;
+mod figures;
 mod mmds;
 mod net;
 mod pmem;
 mod process;
+mod prometheus;
 mod requests;
 mod sink;
 mod vcpu;
@@ -24,14 +26,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use self::figures::Figure;
+
 pub use self::balloon::BalloonMetrics;
 pub use self::block::BlockMetrics;
 pub use self::console::ConsoleMetrics;
 pub use self::entropy::EntropyMetrics;
+pub use self::figures::{Figures, Kind};
 pub use self::mmds::MmdsMetrics;
 pub use self::net::NetMetrics;
 pub use self::pmem::PmemMetrics;
 pub use self::process::{KeyboardMetrics, LoggerMetrics, ProcessMetrics, UartMetrics};
+pub use self::prometheus::Exposition;
 pub use self::requests::RequestMetrics;
 pub use self::sink::{PERIOD, Sink};
 pub use self::vcpu::VcpuMetrics;
@@ -94,10 +100,17 @@ impl Serialize for Gauge {
 
 /// Figures that are reported together.
 trait Group: Send + Sync {
+    /// What is new.
     fn report(&self) -> Value;
+    /// Each figure since the process's start.
+    fn each(&self, see: &mut dyn FnMut(Figure));
 }
 
-impl<T: Serialize + Send + Sync> Group for T {
+impl<T: Serialize + Figures + Send + Sync> Group for T {
+    fn each(&self, see: &mut dyn FnMut(Figure)) {
+        Figures::each(self, see);
+    }
+
     fn report(&self) -> Value {
         // Fails only for maps whose keys are no strings, of which no group has one.
         serde_json::to_value(self).unwrap_or_default()
@@ -131,7 +144,10 @@ impl Registry {
     }
 
     /// A group that is reported as `name`.
-    pub fn group<T: Serialize + Default + Send + Sync + 'static>(&self, name: impl Into<String>) -> Arc<T> {
+    pub fn group<T: Serialize + Figures + Default + Send + Sync + 'static>(
+        &self,
+        name: impl Into<String>,
+    ) -> Arc<T> {
         let group = Arc::<T>::default();
         self.groups().insert(name.into(), group.clone());
         group
@@ -141,7 +157,7 @@ impl Registry {
     /// reported as `KIND`.
     pub fn device_group<T>(&self, kind: &str, id: &str) -> Arc<T>
     where
-        T: Serialize + Default + Send + Sync + 'static,
+        T: Serialize + Figures + Default + Send + Sync + 'static,
     {
         self.group(format!("{kind}_{id}"))
     }
@@ -157,6 +173,13 @@ impl Registry {
             report.insert(name.clone(), figures);
         }
         report
+    }
+
+    /// Adds every figure to a text for Prometheus.
+    pub fn expose(&self, exposition: &mut Exposition) {
+        for (name, group) in self.groups().iter() {
+            group.each(&mut |figure| exposition.add_figure(name, &figure));
+        }
     }
 
     fn groups(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<dyn Group>>> {
@@ -203,12 +226,15 @@ fn extreme(sum: &mut Value, figure: &Value, further: impl Fn(u64, u64) -> bool) 
 
 #[cfg(test)]
 mod tests {
+    use super::figures::figures;
     use super::*;
 
+    figures! {
     #[derive(Default, Serialize)]
-    struct Group {
-        events: Counter,
-        level: Gauge,
+    pub struct Group {
+        pub events: Counter,
+        pub level: Gauge,
+    }
     }
 
     #[test]

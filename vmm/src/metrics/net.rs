@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `net`, for each interface and for all together. Bytes are those of Ethernet frames, without
 /// the header of virtio.
 #[derive(Debug, Default, Serialize)]
@@ -52,4 +54,5 @@ pub struct NetMetrics {
     pub tx_rate_limiter_throttled: Counter,
     /// Frames with a sender's address that is not the interface's. They are sent all the same.
     pub tx_spoofed_mac_count: Counter,
+}
 }

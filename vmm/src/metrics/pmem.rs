@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `pmem` and `pmem_ID`; what it does not have is named at its end.
 #[derive(Debug, Default, Serialize)]
 pub struct PmemMetrics {
@@ -21,4 +23,5 @@ pub struct PmemMetrics {
     pub rate_limiter_event_count: Counter,
     /// Not Firecracker's: flushes of the file; requests that wait together share one.
     pub flush_count: Counter,
+}
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::figures::figures;
 use super::{Counter, Gauge, RequestMetrics, VcpuMetrics};
 
+figures! {
 /// How the process came up (Firecracker's `api_server`).
 #[derive(Debug, Default, Serialize)]
 pub struct ApiServerMetrics {
@@ -14,14 +16,18 @@ pub struct ApiServerMetrics {
     /// Processor time from `--start-time-cpu-us` until then, and the parent's, in microseconds.
     pub process_startup_time_cpu_us: Gauge,
 }
+}
 
+figures! {
 /// Requests that use what Firecracker has deprecated (its `deprecated_api`).
 #[derive(Debug, Default, Serialize)]
 pub struct DeprecatedMetrics {
     /// How many.
     pub deprecated_http_api_calls: Counter,
 }
+}
 
+figures! {
 /// How long requests took the last time, in microseconds (Firecracker's `latencies_us`): as seen by the API,
 /// and of these what the machine itself took.
 #[derive(Debug, Default, Serialize)]
@@ -38,7 +44,9 @@ pub struct LatencyMetrics {
     pub vmm_pause_vm: Gauge,
     pub vmm_resume_vm: Gauge,
 }
+}
 
+figures! {
 /// What was lost of messages and figures (Firecracker's `logger`).
 #[derive(Debug, Default, Serialize)]
 pub struct LoggerMetrics {
@@ -51,14 +59,18 @@ pub struct LoggerMetrics {
     /// Messages that a guest caused too often.
     pub rate_limited_log_count: Counter,
 }
+}
 
+figures! {
 /// System calls that the filter refused (Firecracker's `seccomp`).
 #[derive(Debug, Default, Serialize)]
 pub struct SeccompMetrics {
     /// How many; 0 until there is a filter.
     pub num_faults: Gauge,
 }
+}
 
+figures! {
 /// Signals that came (Firecracker's `signals`). Of most this process dies before it could tell.
 #[derive(Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -71,7 +83,9 @@ pub struct SignalMetrics {
     pub sighup: Gauge,
     pub sigill: Gauge,
 }
+}
 
+figures! {
 /// COM1 (Firecracker's `uart`).
 #[derive(Debug, Default, Serialize)]
 pub struct UartMetrics {
@@ -90,7 +104,9 @@ pub struct UartMetrics {
     /// Bytes beyond the limit on output.
     pub rate_limiter_dropped_bytes: Counter,
 }
+}
 
+figures! {
 /// The keyboard controller (Firecracker's `i8042`).
 #[derive(Debug, Default, Serialize)]
 pub struct KeyboardMetrics {
@@ -107,14 +123,18 @@ pub struct KeyboardMetrics {
     /// Writes.
     pub write_count: Counter,
 }
+}
 
+figures! {
 /// The process as a whole (Firecracker's `vmm`).
 #[derive(Debug, Default, Serialize)]
 pub struct VmmMetrics {
     /// 1 when the process ends by a fault of its own.
     pub panic_count: Gauge,
 }
+}
 
+figures! {
 /// When the machine ran; an addition to Firecracker's groups.
 #[derive(Debug, Default, Serialize)]
 pub struct MachineMetrics {
@@ -124,6 +144,7 @@ pub struct MachineMetrics {
     pub end_time_ms: Gauge,
     /// From the start until the guest said that it had booted (`--boot-timer`), in microseconds.
     pub guest_boot_time_us: Gauge,
+}
 }
 
 /// All of them.

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Requests that read (Firecracker's `get_api_requests`).
 #[derive(Debug, Default, Serialize)]
 pub struct GetMetrics {
@@ -18,7 +20,9 @@ pub struct GetMetrics {
     /// Of `/hotplug/memory`.
     pub hotplug_memory_count: Counter,
 }
+}
 
+figures! {
 /// Requests that configure or act, and those of them that were refused (Firecracker's `put_api_requests`).
 #[derive(Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "each is the path it is named after, counted or refused")]
@@ -50,7 +54,9 @@ pub struct PutMetrics {
     pub hotplug_memory_count: Counter,
     pub hotplug_memory_fails: Counter,
 }
+}
 
+figures! {
 /// Requests that change a part, and those of them that were refused (Firecracker's `patch_api_requests`).
 #[derive(Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "each is the path it is named after, counted or refused")]
@@ -67,6 +73,7 @@ pub struct PatchMetrics {
     pub hotplug_memory_fails: Counter,
     pub pmem_count: Counter,
     pub pmem_fails: Counter,
+}
 }
 
 /// Requests by method.

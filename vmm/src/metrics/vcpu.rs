@@ -6,7 +6,9 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::{Kind, Shown, figures};
 
+figures! {
 /// Exits to this process by kind, of all vCPUs together (Firecracker's `vcpu`).
 #[derive(Debug, Default, Serialize)]
 pub struct VcpuMetrics {
@@ -31,6 +33,7 @@ pub struct VcpuMetrics {
     /// How long writes of device memory took.
     pub exit_mmio_write_agg: Durations,
 }
+}
 
 /// Shortest, longest and sum of times in microseconds. Shortest and longest are of the process's whole life,
 /// the sum is of what happened since the last report; all as in Firecracker.
@@ -50,6 +53,14 @@ struct Extreme(AtomicU64);
 impl Serialize for Extreme {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Shown for Durations {
+    fn show(&self, see: &mut dyn FnMut(&'static str, Kind, u64)) {
+        see("min_us", Kind::Gauge, self.min_us.0.load(Ordering::Relaxed));
+        see("max_us", Kind::Gauge, self.max_us.0.load(Ordering::Relaxed));
+        see("sum_us", Kind::Counter, self.sum_us.total());
     }
 }
 

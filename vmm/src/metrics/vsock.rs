@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Counter;
+use super::figures::figures;
 
+figures! {
 /// Firecracker's `vsock`. The guest receives (rx) and transmits (tx).
 #[derive(Debug, Default, Serialize)]
 pub struct VsockMetrics {
@@ -41,4 +43,5 @@ pub struct VsockMetrics {
     pub tx_write_fails: Counter,
     /// Times that it could not be read from.
     pub rx_read_fails: Counter,
+}
 }

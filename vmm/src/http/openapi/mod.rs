@@ -24,6 +24,9 @@ pub enum InstanceState {
     Paused,
 }
 
+/// The type of most bodies.
+const JSON: &str = "application/json";
+
 /// Schemas by name.
 type Schemas = BTreeMap<String, Value>;
 /// Puts a schema, and those that it needs, among the named ones, and refers to it.
@@ -64,11 +67,12 @@ fn pattern(operation: &Operation) -> String {
 }
 
 fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
-    let fault = content(of::<super::answer::Fault>(schemas));
+    let fault = content(JSON, of::<super::answer::Fault>(schemas));
     let answer = match operation.answer {
-        Some(schema) => {
-            ("200", json!({"description": "What was asked for.", "content": content(schema(schemas))}))
-        }
+        Some(schema) => (
+            "200",
+            json!({"description": "What was asked for.", "content": content(operation.media, schema(schemas))}),
+        ),
         None => ("204", json!({"description": "Done."})),
     };
     let mut responses = Map::from_iter([
@@ -89,13 +93,13 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         described["parameters"] = json!([parameter]);
     }
     if let Some((schema, required)) = operation.body {
-        described["requestBody"] = json!({"required": required, "content": content(schema(schemas))});
+        described["requestBody"] = json!({"required": required, "content": content(JSON, schema(schemas))});
     }
     described
 }
 
-fn content(schema: Value) -> Value {
-    json!({"application/json": {"schema": schema}})
+fn content(media: &str, schema: Value) -> Value {
+    json!({media: {"schema": schema}})
 }
 
 /// The schema of `T` by its name.
@@ -108,6 +112,11 @@ fn of<T: ToSchema>(schemas: &mut Schemas) -> Value {
         schemas.insert(name, serde_json::to_value(schema).unwrap_or_default());
     }
     json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// Any text.
+fn text(_: &mut Schemas) -> Value {
+    json!({"type": "string"})
 }
 
 /// Any object.

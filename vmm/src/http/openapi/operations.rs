@@ -5,7 +5,7 @@ use super::super::balloon::{Amount, Interval, Start};
 use super::super::instance::InstanceInfo;
 use super::super::version::FirecrackerVersion;
 use super::super::vm::Vm;
-use super::{Schema, object, of};
+use super::{JSON, Schema, object, of, text};
 use crate::config::{
     Balloon, BootSource, Console, CpuConfig, Drive, DriveChange, Entropy, Logger, MachineConfig,
     MachineConfigChange, MachineSpec, Metrics, MmdsConfig, NetworkInterface, NetworkInterfaceChange, Pmem,
@@ -24,6 +24,8 @@ pub struct Operation {
     pub body: Option<(Schema, bool)>,
     /// The body of an answer with status 200; without one the status is 204.
     pub answer: Option<Schema>,
+    /// The type of that body.
+    pub media: &'static str,
     /// The statuses of refusals that are expected; any other comes under `default`.
     pub faults: &'static [&'static str],
 }
@@ -160,6 +162,15 @@ pub const OPERATIONS: &[Operation] = &[
         "Says where figures are written, once and before the start.",
         of::<Metrics>,
     ),
+    Operation {
+        media: "text/plain",
+        ..get(
+            "/metrics/prometheus",
+            "getPrometheusMetrics",
+            "Gives figures since the start of the process in Prometheus's text format.",
+            text,
+        )
+    },
     unexpected(put(
         "/serial",
         "putSerialDevice",
@@ -170,11 +181,20 @@ pub const OPERATIONS: &[Operation] = &[
 ];
 
 const fn get(path: &'static str, id: &'static str, summary: &'static str, answer: Schema) -> Operation {
-    Operation { method: "GET", path, id, summary, body: None, answer: Some(answer), faults: &[] }
+    Operation { method: "GET", path, id, summary, body: None, answer: Some(answer), media: JSON, faults: &[] }
 }
 
 const fn put(path: &'static str, id: &'static str, summary: &'static str, body: Schema) -> Operation {
-    Operation { method: "PUT", path, id, summary, body: Some((body, true)), answer: None, faults: &["400"] }
+    Operation {
+        method: "PUT",
+        path,
+        id,
+        summary,
+        body: Some((body, true)),
+        answer: None,
+        media: JSON,
+        faults: &["400"],
+    }
 }
 
 const fn patch(path: &'static str, id: &'static str, summary: &'static str, body: Schema) -> Operation {
