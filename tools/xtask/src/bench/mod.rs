@@ -4,10 +4,13 @@
 //! what comes back; the one inside the lab starts VMMs ([`subject`], [`guest`], [`process`]) and counts
 //! ([`counters`], [`trace`], [`smaps`]).
 
+mod api;
 mod boot;
 mod carry;
 mod counters;
 mod guest;
+mod memory;
+mod outcome;
 mod process;
 mod smaps;
 mod subject;
@@ -30,6 +33,10 @@ pub struct BenchArgs {
 enum Bench {
     /// From exec to the guest's first process, against QEMU microvm and other VMMs, with the same guest.
     Boot(boot::BootArgs),
+    /// What a VMM takes beside its guest's memory, and many machines at once from one image.
+    Memory(memory::MemoryArgs),
+    /// Requests a second and system calls a request of the VMM's API.
+    Api(api::ApiArgs),
 }
 
 /// What every bench takes.
@@ -61,12 +68,16 @@ pub struct InsideArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
     Boot,
+    Memory,
+    Api,
 }
 
 /// Measures; 0 when everything could be and nothing is missed.
 pub fn run(args: &BenchArgs) -> Result<u8> {
     match &args.bench {
         Bench::Boot(args) => boot::run(args),
+        Bench::Memory(args) => memory::run(args),
+        Bench::Api(args) => api::run(args),
     }
 }
 
@@ -74,5 +85,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
 pub fn inside(args: &InsideArgs) -> Result<u8> {
     match args.bench {
         Name::Boot => boot::inside(),
+        Name::Memory => memory::inside(),
+        Name::Api => api::inside(),
     }
 }

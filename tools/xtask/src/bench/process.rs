@@ -29,6 +29,7 @@ pub fn now() -> f64 {
 pub struct Machine {
     child: Child,
     complaints: File,
+    patience: Duration,
 }
 
 impl Machine {
@@ -38,7 +39,13 @@ impl Machine {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints.try_clone()?);
         let child =
             command.spawn().with_context(|| format!("Cannot start {}", command.get_program().display()))?;
-        Ok(Self { child, complaints })
+        Ok(Self { child, complaints, patience: PATIENCE })
+    }
+
+    /// Lets its guest say nothing for so long.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Its process.
@@ -77,11 +84,11 @@ impl Machine {
     /// Reads once; false at the end.
     fn read(&mut self, said: &mut Vec<u8>) -> Result<bool> {
         let stdout = self.child.stdout.as_mut().context("The VMM has no standard output")?;
-        let patience = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs())?, tv_nsec: 0 };
+        let patience = Timespec { tv_sec: i64::try_from(self.patience.as_secs())?, tv_nsec: 0 };
         let ready = rustix::event::poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&patience))
             .context("Cannot wait")?;
         if ready == 0 {
-            bail!("It said nothing for {} s", PATIENCE.as_secs());
+            bail!("It said nothing for {} s", self.patience.as_secs());
         }
         let mut buffer = [0; 4096];
         let length = stdout.read(&mut buffer).context("Cannot read the guest's console")?;

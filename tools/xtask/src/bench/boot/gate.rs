@@ -44,13 +44,14 @@ fn compare(ours: &Figures, peer: &Figures) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::super::outcome::Outcome;
     use super::super::super::smaps::Footprint;
     use super::super::super::trace::Exits;
-    use super::super::report::{Outcome, Start};
+    use super::super::report::Start;
     use super::*;
 
-    fn outcome(name: &str, up_ms: f64, exits: u64, rss_kib: u64) -> Outcome {
-        let footprint = Footprint { rss_kib, private_dirty_kib: rss_kib };
+    fn outcome(name: &str, up_ms: f64, exits: u64, rss_kib: u64) -> Outcome<Figures> {
+        let footprint = Footprint { rss_kib, private_dirty_kib: rss_kib, ..Footprint::default() };
         let start = Start { up_ms, whole_ms: up_ms, counters: BTreeMap::new(), footprint };
         let cold = Start { up_ms: up_ms * 9.0, ..start.clone() };
         let traced = Exits { total: exits, userspace_total: exits, ..Exits::default() };
@@ -58,7 +59,7 @@ mod tests {
         Outcome { name: name.to_owned(), version: String::new(), figures }
     }
 
-    fn missed_by(ours: Outcome, peer: Outcome) -> usize {
+    fn missed_by(ours: Outcome<Figures>, peer: Outcome<Figures>) -> usize {
         missed(&Report { host: String::new(), kernel_line: String::new(), results: vec![ours, peer] }).len()
     }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask bench boot`: from exec to the guest's first process.
 
 mod gate;
-mod plan;
+pub mod plan;
 mod report;
 mod runner;
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::outcome::Outcome;
 use super::super::smaps::Footprint;
 use super::super::table::lay_out;
 use super::super::trace::Exits;
@@ -17,18 +18,7 @@ pub struct Report {
     /// The guest's command line.
     pub kernel_line: String,
     /// One for each VMM.
-    pub results: Vec<Outcome>,
-}
-
-/// How a VMM did.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Its name.
-    pub name: String,
-    /// What it says of itself.
-    pub version: String,
-    /// Its figures, or why there are none.
-    pub figures: Result<Figures, String>,
+    pub results: Vec<Outcome<Figures>>,
 }
 
 /// A VMM's figures.
@@ -125,7 +115,7 @@ impl Report {
         text
     }
 
-    fn each(&self, show: impl Fn(&Outcome, Option<&Figures>) -> String) -> Vec<String> {
+    fn each(&self, show: impl Fn(&Outcome<Figures>, Option<&Figures>) -> String) -> Vec<String> {
         self.results.iter().map(|outcome| show(outcome, outcome.figures.as_ref().ok())).collect()
     }
 

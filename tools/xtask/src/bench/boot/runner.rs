@@ -1,17 +1,16 @@
 //! The half inside the lab.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::process::{Machine, now};
 use super::super::subject::Subject;
-use super::super::{carry, counters, smaps, trace};
+use super::super::{carry, counters, outcome, smaps, trace};
 use super::plan::{self, Plan};
-use super::report::{Figures, Outcome, Report, Start};
+use super::report::{Figures, Report, Start};
 
 /// How long the guest is left alone before it is looked at, so that its first process waits.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -19,22 +18,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Measures what the plan names.
 pub fn run() -> Result<u8> {
     let mut plan: Plan = carry::plan()?;
-    plan.subjects.iter_mut().try_for_each(Subject::install)?;
-    // What has not reached the disk counts as dirty where it is mapped.
-    rustix::fs::sync();
-    let mut results = Vec::new();
-    for subject in &plan.subjects {
-        let version = subject.version();
-        let figures = measure(subject, &plan).map_err(|error| format!("{error:#}"));
-        if let Err(why) = &figures {
-            eprintln!("bench: {}: {why}", subject.name);
-        }
-        results.push(Outcome { name: subject.name.clone(), version, figures });
-    }
-    let failed = results.iter().any(|outcome| outcome.figures.is_err());
-    let host = fs::read_to_string("/proc/version").unwrap_or_default().trim().to_owned();
-    carry::give(&Report { host, kernel_line: plan.guest.line, results })?;
-    Ok(u8::from(failed))
+    let mut subjects = std::mem::take(&mut plan.subjects);
+    let results = outcome::of_each(&mut subjects, |subject| measure(subject, &plan))?;
+    let status = outcome::status(&results);
+    carry::give(&Report { host: outcome::host(), kernel_line: plan.guest.line, results })?;
+    Ok(status)
 }
 
 fn measure(subject: &Subject, plan: &Plan) -> Result<Figures> {
@@ -61,8 +49,7 @@ fn start(subject: &Subject, plan: &Plan) -> Result<(Start, f64)> {
     let at = now();
     thread::sleep(SETTLE);
     let process = machine.id();
-    let smaps =
-        fs::read_to_string(format!("/proc/{process}/smaps")).context("Cannot read the VMM's mappings")?;
+    let footprint = smaps::of(process, plan.guest.memory)?;
     let counters = counters::read(process)?;
     let paused = now();
     machine.type_line(plan::last_words(subject.kind))?;
@@ -72,7 +59,7 @@ fn start(subject: &Subject, plan: &Plan) -> Result<(Start, f64)> {
         up_ms: (at - exec) * 1000.0,
         whole_ms: ((at - exec) + (end - paused)) * 1000.0,
         counters,
-        footprint: smaps::footprint(&smaps, plan.guest.memory),
+        footprint,
     };
     Ok((start, exec))
 }

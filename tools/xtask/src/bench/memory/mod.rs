@@ -1,0 +1,68 @@
+//! `cargo xtask bench memory`: what a VMM takes beside its guest's memory, and fifty machines at once from one image.
+
+mod daemon;
+mod fleet;
+mod gate;
+mod left;
+mod plan;
+mod report;
+mod runner;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::Common;
+use super::carry::{self, Carried};
+use super::guest::{self, Guest};
+use crate::host;
+use plan::Plan;
+use report::Report;
+
+pub use runner::run as inside;
+
+/// Against whom, how many, and where the figures go.
+#[derive(Debug, Args)]
+pub struct MemoryArgs {
+    #[command(flatten)]
+    common: Common,
+    /// How many machines there are at once. QEMU has a fifth of them: it reads the kernel into memory of its own.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=64))]
+    machines: u16,
+}
+
+/// Measures; 0 when every VMM could be.
+pub fn run(args: &MemoryArgs) -> Result<u8> {
+    carry::need(&["vmlinux", "initramfs", "bulkhead-vmm", "bulkhead", "bulkhead-image", "xtask"])?;
+    host::ensure(&[host::BUSYBOX])?;
+    let busybox = host::find(host::BUSYBOX.program).context("busybox is not installed")?;
+    let carried = Carried::new()?;
+    let initramfs = guest::initramfs(&super::boot::plan::init_script())?;
+    fs::write(carried.folder().join("initramfs"), initramfs).context("Cannot write the guest's initramfs")?;
+    // The image of the daemon's machines.
+    let bin = carried.folder().join(plan::ROOT).join("bin");
+    fs::create_dir_all(&bin).context("Cannot make the image's folder")?;
+    fs::copy(&busybox, bin.join("busybox")).with_context(|| format!("Cannot copy {}", busybox.display()))?;
+    let plan = Plan {
+        subjects: carried.subjects(&args.common.peer)?,
+        machines: args.machines,
+        guest: Guest {
+            kernel: PathBuf::from("/bulkhead/vmlinux"),
+            initramfs: Path::new(carry::FOLDER).join("initramfs"),
+            line: super::boot::plan::KERNEL_LINE.to_owned(),
+            memory: plan::MEMORY,
+            vcpus: 1,
+        },
+    };
+    let (report, code): (Report, u8) = carried.run("memory", &plan, &args.common)?;
+    carry::show(&report.table(), &report, &args.common)?;
+    if args.common.gate {
+        let missed = gate::missed(&report);
+        if !missed.is_empty() {
+            bail!("Memory misses what has to hold: {}", missed.join("; "));
+        }
+    }
+    Ok(code)
+}

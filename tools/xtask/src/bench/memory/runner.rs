@@ -1,0 +1,24 @@
+//! The half inside the lab.
+
+use anyhow::Result;
+
+use super::super::outcome::{self, Outcome};
+use super::super::{carry, subject::Kind};
+use super::plan::Plan;
+use super::report::Report;
+use super::{daemon, fleet};
+
+/// Measures what the plan names, and the daemon with machines of our own VMM.
+pub fn run() -> Result<u8> {
+    let mut plan: Plan = carry::plan()?;
+    let mut subjects = std::mem::take(&mut plan.subjects);
+    let mut results = outcome::of_each(&mut subjects, |subject| {
+        let qemu = subject.kind == Kind::QemuMicrovm;
+        let machines = if qemu { plan.machines.div_ceil(5) } else { plan.machines };
+        fleet::measure(subject, &plan.guest, machines)
+    })?;
+    results.push(Outcome::new("bulkhead run", "through the daemon".to_owned(), daemon::measure(&plan)));
+    let status = outcome::status(&results);
+    carry::give(&Report { host: outcome::host(), guest_mib: plan.guest.memory, results })?;
+    Ok(status)
+}
