@@ -28,6 +28,12 @@ pub fn measure(subject: &Subject, guest: &Guest, count: u16) -> Result<Figures> 
     end(alone, subject)?;
 
     let (all, up) = start(subject, guest, count)?;
+    eprintln!(
+        "bench: {}: {} machines after {:.0} ms",
+        subject.name,
+        up.len(),
+        up.last().copied().unwrap_or(0.0)
+    );
     let footprints =
         all.iter().map(|machine| smaps::of(machine.id(), guest.memory)).collect::<Result<Vec<_>>>()?;
     end(all, subject)?;
@@ -37,10 +43,11 @@ pub fn measure(subject: &Subject, guest: &Guest, count: u16) -> Result<Figures> 
 
 /// Starts so many and waits until each has said that its init is there; gives them, and when each was.
 fn start(subject: &Subject, guest: &Guest, count: u16) -> Result<(Vec<Machine>, Vec<f64>)> {
-    let config = Path::new(carry::FOLDER).join("config.json");
     let begin = now();
     let mut machines = Vec::new();
-    for _ in 0..count {
+    for number in 0..count {
+        // A file each: one machine reads its own while that of the next is written.
+        let config = Path::new(carry::FOLDER).join(format!("config-{number}.json"));
         machines.push(Machine::start(guest.command(subject, &config)?)?.patient(PATIENCE));
     }
     let mut up = Vec::new();

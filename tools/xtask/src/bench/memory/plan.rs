@@ -7,6 +7,8 @@ use super::super::subject::Subject;
 
 /// A guest's memory in MiB: enough for a stock kernel and a shell.
 pub const MEMORY: u32 = 96;
+/// What machines of the daemon's are called in the table.
+pub const DAEMON: &str = "bulkhead run";
 /// The folder that becomes the image of the daemon's machines.
 pub const ROOT: &str = "root";
 
@@ -16,6 +18,8 @@ pub const ROOT: &str = "root";
 pub struct Plan {
     /// Who is measured.
     pub subjects: Vec<Subject>,
+    /// Whether the daemon is, too.
+    pub daemon: bool,
     /// How many machines there are at once.
     pub machines: u16,
     /// What they are.
