@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bulkhead_image::kernel::{self, KernelSpec};
+use bulkhead_image::kernel::{self, KernelSource, KernelSpec};
 use bulkhead_image::limits::Limits;
 use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
 use bulkhead_protocol::image::Manifest;
@@ -34,11 +34,15 @@ enum Command {
         #[arg(long)]
         verify: bool,
     },
-    /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json
+    /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json, or make them of a kernel without
+    /// modules
     Kernel {
         /// The package, linux-image-….deb
-        #[arg(long, value_name = "FILE")]
-        deb: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "vmlinux")]
+        deb: Option<PathBuf>,
+        /// An uncompressed kernel that has everything built in, instead of a package
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["deb", "modules"])]
+        vmlinux: Option<PathBuf>,
         /// The static bulkhead-initd that becomes /init
         #[arg(long, value_name = "FILE")]
         initd: PathBuf,
@@ -120,10 +124,15 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             }
             print_manifest(&manifest, json)
         }
-        Command::Kernel { deb, initd, output, modules } => {
-            let record = kernel::take_apart(&KernelSpec { deb, initd, output, extra_modules: modules })?;
+        Command::Kernel { deb, vmlinux, initd, output, modules } => {
+            let source = deb.map(KernelSource::Package).or(vmlinux.map(KernelSource::Vmlinux));
+            let source = source.ok_or("Name a package or a kernel")?;
+            let record = kernel::take_apart(&KernelSpec { source, initd, output, extra_modules: modules })?;
             if json {
                 return print(&(serde_json::to_string(&record)? + "\n"));
+            }
+            if record.modules.is_empty() {
+                return print(&format!("Linux {} without modules\n", record.version));
             }
             let names: Vec<_> = record.modules.iter().map(|module| module.name.as_str()).collect();
             print(&format!("Linux {} with the modules {}\n", record.version, names.join(" ")))

@@ -134,6 +134,26 @@ fn a_package_becomes_a_kernel_and_an_initramfs() {
 }
 
 #[test]
+fn a_kernel_without_modules_is_taken_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_bulkhead-image");
+    let kernel = folder.path().join("kernel").to_string_lossy().into_owned();
+    let output = folder.path().join("out").to_string_lossy().into_owned();
+    let arguments = ["--json", "kernel", "--vmlinux", &kernel, "--initd", program, "--output", &output];
+    fs::write(&kernel, b"MZ").unwrap();
+    assert!(refusal(&arguments, folder.path()).contains("is not an uncompressed Linux"));
+
+    let mut elf = fs::read(program).unwrap();
+    elf.extend(b"Linux version 6.1.192-bulkhead (bulkhead@bulkhead)");
+    fs::write(&kernel, &elf).unwrap();
+    let result = bulkhead_image(&arguments);
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+    let record: KernelRecord = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!((record.version.as_str(), record.modules.len()), ("6.1.192-bulkhead", 0));
+    assert!(fs::read(folder.path().join("out/vmlinux")).unwrap() == elf);
+}
+
+#[test]
 fn packages_that_are_not_whole_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_bulkhead-image");

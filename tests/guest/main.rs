@@ -24,6 +24,7 @@ mod passt;
 mod pause;
 mod platform;
 mod power;
+mod small_kernel;
 mod sources;
 mod starts;
 mod storage;

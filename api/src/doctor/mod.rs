@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::host::layout::guest_file;
 use crate::host::process::find_program;
 
 /// What was found.
@@ -54,8 +55,9 @@ pub fn examine(assets: &Path) -> Report {
     let mut checks = vec![kvm(Path::new("/dev/kvm"))];
     checks.extend(networks(rustix::process::geteuid().is_root()));
     checks.push(program("mke2fs", "volumes need it (Debian's package e2fsprogs)"));
-    for name in ["bulkhead-vmm", "vmlinux", "initramfs"] {
-        checks.push(asset(name, &assets.join(name)));
+    checks.push(asset("bulkhead-vmm", &assets.join("bulkhead-vmm")));
+    for name in ["vmlinux", "initramfs"] {
+        checks.push(asset(name, &guest_file(assets, name)));
     }
     checks.push(vsock(Path::new("/dev/vhost-vsock")));
     checks.push(cgroup());

@@ -151,15 +151,22 @@ impl Layout {
         self.assets.join("bulkhead-vmm")
     }
 
-    /// The guest kernel for container roots.
+    /// The guest kernel for container roots: the small one where it is installed, or else Debian's.
     pub fn kernel(&self) -> PathBuf {
-        self.assets.join("vmlinux")
+        guest_file(&self.assets, "vmlinux")
     }
 
-    /// The initramfs for container roots.
+    /// That kernel's initramfs.
     pub fn initramfs(&self) -> PathBuf {
-        self.assets.join("initramfs")
+        guest_file(&self.assets, "initramfs")
     }
+}
+
+/// `vmlinux` or `initramfs` of the kernel that guests get: the small one counts only when it is there with its own
+/// initramfs, since Debian's brings modules that are not for it.
+pub fn guest_file(assets: &Path, name: &str) -> PathBuf {
+    let small = |name: &str| assets.join(format!("{name}-small"));
+    if small("vmlinux").is_file() && small("initramfs").is_file() { small(name) } else { assets.join(name) }
 }
 
 /// A folder for its owner only, with its parents.
@@ -195,4 +202,23 @@ pub fn remove_file(path: &Path) -> Result<(), HostError> {
 pub fn names_in(path: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_small_kernel_is_taken_with_its_initramfs_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = |name| guest_file(folder.path(), name).file_name().unwrap().to_owned();
+        assert_eq!(taken("vmlinux"), "vmlinux");
+        std::fs::write(folder.path().join("vmlinux-small"), "x").unwrap();
+        assert_eq!((taken("vmlinux"), taken("initramfs")), ("vmlinux".into(), "initramfs".into()));
+        std::fs::write(folder.path().join("initramfs-small"), "x").unwrap();
+        assert_eq!(
+            (taken("vmlinux"), taken("initramfs")),
+            ("vmlinux-small".into(), "initramfs-small".into())
+        );
+    }
 }

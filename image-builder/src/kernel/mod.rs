@@ -1,11 +1,12 @@
 //! Takes Debian's kernel package apart: the uncompressed kernel, and an initramfs with `initd` and just
-//! the modules that a guest needs, in the order in which to insert them.
+//! the modules that a guest needs, in the order in which to insert them. Or takes a kernel that needs none.
 
 mod bzimage;
 mod initramfs;
 mod modinfo;
 mod package;
 mod resolve;
+mod vmlinux;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,14 +40,23 @@ const MAX_INITD: u64 = 64 << 20;
 /// What to take apart and where to put it.
 #[derive(Debug, Clone)]
 pub struct KernelSpec {
-    /// The Debian package, `linux-image-….deb`.
-    pub deb: PathBuf,
+    /// Where the kernel is taken from.
+    pub source: KernelSource,
     /// The `initd` that becomes `/init`.
     pub initd: PathBuf,
     /// The folder for `vmlinux`, `initramfs` and `kernel.json`; made when missing.
     pub output: PathBuf,
     /// Modules besides [`REQUIRED_MODULES`].
     pub extra_modules: Vec<String>,
+}
+
+/// Where a kernel is taken from.
+#[derive(Debug, Clone)]
+pub enum KernelSource {
+    /// A Debian package, `linux-image-….deb`.
+    Package(PathBuf),
+    /// An uncompressed kernel that has everything built in.
+    Vmlinux(PathBuf),
 }
 
 /// `kernel.json`: what came out.
@@ -126,6 +136,12 @@ pub enum KernelError {
     /// Modules need one another in a circle.
     #[error("The kernel module {0} depends on itself through its dependencies")]
     Circle(String),
+    /// An uncompressed kernel cannot be read.
+    #[error("Cannot read the kernel {0}")]
+    Vmlinux(PathBuf, #[source] io::Error),
+    /// It is not a kernel for the guest.
+    #[error("{0} is not an uncompressed Linux for 64-bit x86 of at most 256 MiB: {1}")]
+    NotVmlinux(PathBuf, &'static str),
     /// `initd` cannot be read.
     #[error("Cannot read initd from {0}")]
     Initd(PathBuf, #[source] io::Error),
@@ -137,18 +153,20 @@ pub enum KernelError {
     Write(PathBuf, #[source] io::Error),
 }
 
-/// Takes a package apart and writes `vmlinux`, `initramfs` and `kernel.json`. Same input, same bytes.
+/// Takes a kernel's package apart, or a kernel without modules, and writes `vmlinux`, `initramfs` and `kernel.json`. Same input, same bytes.
 pub fn take_apart(spec: &KernelSpec) -> Result<KernelRecord, KernelError> {
     let initd = read_initd(&spec.initd)?;
-    let survey = package::survey(&spec.deb)?;
-    let vmlinux = bzimage::uncompress(&survey.vmlinuz)?;
-    let wanted = REQUIRED_MODULES.iter().copied().chain(spec.extra_modules.iter().map(String::as_str));
-    let order = resolve::insertion_order(&survey, wanted)?;
-    let modules = package::modules(&spec.deb, &survey, &order)?;
+    let (version, vmlinux, modules) = match &spec.source {
+        KernelSource::Package(deb) => from_package(deb, &spec.extra_modules)?,
+        KernelSource::Vmlinux(file) => {
+            let (version, vmlinux) = vmlinux::read(file)?;
+            (version, vmlinux, Vec::new())
+        }
+    };
     let initramfs = initramfs::write(&initd, &modules);
 
     let record = KernelRecord {
-        version: survey.version,
+        version,
         vmlinux: digest(&vmlinux),
         initramfs: digest(&initramfs),
         initd: digest(&initd),
@@ -166,16 +184,31 @@ pub fn take_apart(spec: &KernelSpec) -> Result<KernelRecord, KernelError> {
     Ok(record)
 }
 
+/// Its release, the uncompressed kernel, and the modules in the order of their insertion.
+type Parts = (String, Vec<u8>, Vec<(String, Vec<u8>)>);
+
+fn from_package(deb: &Path, extra: &[String]) -> Result<Parts, KernelError> {
+    let survey = package::survey(deb)?;
+    let vmlinux = bzimage::uncompress(&survey.vmlinuz)?;
+    let wanted = REQUIRED_MODULES.iter().copied().chain(extra.iter().map(String::as_str));
+    let order = resolve::insertion_order(&survey, wanted)?;
+    let modules = package::modules(deb, &survey, &order)?;
+    Ok((survey.version, vmlinux, modules))
+}
+
 fn read_initd(path: &Path) -> Result<Vec<u8>, KernelError> {
     let failed = |error| KernelError::Initd(path.to_owned(), error);
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(MAX_INITD + 1).read_to_end(&mut bytes).map_err(failed)?;
-    // ELF header: magic, class 64-bit, little endian; e_machine at 18 is EM_X86_64 (62).
-    let program = bytes.starts_with(b"\x7fELF\x02\x01") && bytes.get(18..20) == Some(&[62, 0]);
-    if !program || bytes.len() as u64 > MAX_INITD {
+    if !is_x86_64(&bytes) || bytes.len() as u64 > MAX_INITD {
         return Err(KernelError::NotInitd(path.to_owned()));
     }
     Ok(bytes)
+}
+
+/// ELF header: magic, class 64-bit, little endian; `e_machine` at 18 is `EM_X86_64` (62).
+fn is_x86_64(elf: &[u8]) -> bool {
+    elf.starts_with(b"\x7fELF\x02\x01") && elf.get(18..20) == Some(&[62, 0])
 }
 
 fn digest(bytes: &[u8]) -> Digested {

@@ -1,16 +1,16 @@
 //! The machine that xtask runs on: its programs and its Debian packages.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fmt};
+use std::{env, fmt, fs};
 
 use anyhow::{Context, Result, bail};
 
 /// A program and the Debian package that brings it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    /// The program, as looked up on the search path.
+    /// The program, as looked up on the search path, or the whole path of a file.
     pub program: &'static str,
     /// The package to install when the program is missing.
     pub package: &'static str,
@@ -26,6 +26,17 @@ pub const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs" };
 pub const DEPMOD: Tool = Tool { program: "depmod", package: "kmod" };
 /// Static: the initramfs needs no libraries.
 pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
+
+/// What a kernel is built with; the last one is a header.
+pub const KERNEL_TOOLS: [Tool; 7] = [
+    Tool { program: "make", package: "make" },
+    Tool { program: "flex", package: "flex" },
+    Tool { program: "bison", package: "bison" },
+    Tool { program: "bc", package: "bc" },
+    Tool { program: "xz", package: "xz-utils" },
+    Tool { program: "gcc", package: "gcc" },
+    Tool { program: "/usr/include/libelf.h", package: "libelf-dev" },
+];
 
 /// Finds a program on the search path, the administrator's folders included.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -54,6 +65,19 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
 /// Reads the package lists anew.
 pub fn apt_update() -> Result<()> {
     run_quietly(as_root("apt-get").arg("update"))
+}
+
+/// Downloads a package's file into a folder that is empty.
+pub fn download(package: &str, version: &str, folder: &Path) -> Result<PathBuf> {
+    let wanted = format!("{package}={version}");
+    let download = || run_quietly(Command::new("apt-get").args(["download", &wanted]).current_dir(folder));
+    if download().is_err() {
+        apt_update()?;
+        download()?;
+    }
+    let mut found = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let file = found.find(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    file.with_context(|| format!("apt-get download {wanted} left no package"))
 }
 
 /// A command that runs as root: directly, or through `sudo` without a password.

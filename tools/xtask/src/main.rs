@@ -1,4 +1,4 @@
-//! What people run: `cargo xtask lab | build | check | bench`. One file (or folder) a task.
+//! What people run: `cargo xtask lab | build | kernel | check | bench`. One file (or folder) a task.
 
 mod bench;
 mod build;
@@ -28,6 +28,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Build everything that people run into `target/bulkhead`.
     Build(build::BuildArgs),
+    /// Build the small kernel, with everything that containers need and nothing else.
+    Kernel(kernel::KernelArgs),
     /// Hold the rules of the house that a program can hold.
     Check,
     /// Describe the VMM's API in `vmm/openapi.yaml`, from the code.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Lab(args) => lab::run(&args),
         Task::Build(args) => build::run(&args),
+        Task::Kernel(args) => kernel::run(&args),
         Task::Check => check::run(),
         Task::Openapi(args) => openapi::run(&args),
         Task::Bench(args) => bench::run(&args),

@@ -15,9 +15,10 @@ use crate::host::vmm_config::{Boot, Drive, VmmSpec, Wire};
 use crate::service::error::ServiceError;
 use crate::service::model::{Image, Machine, MachineSpec, Userns};
 
-/// Words for a stock kernel in a machine without the hardware that it would look for.
+/// Words for a stock kernel in a machine without the hardware that it would look for, and for the small one, which
+/// has the driver of dummy interfaces built in and would make one.
 const KERNEL_WORDS: &str = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 8250.nr_uarts=1 i8042.noaux \
-                            i8042.nomux i8042.nopnp i8042.dumbkbd cryptomgr.notests";
+                            i8042.nomux i8042.nopnp i8042.dumbkbd cryptomgr.notests dummy.numdummies=0";
 
 /// The id of the drive with the container's root.
 const ROOT: &str = "root";

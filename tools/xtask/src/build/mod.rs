@@ -127,9 +127,17 @@ fn replace(place: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<
 }
 
 fn show(product: &Path) -> Result<()> {
-    for name in
-        ["bulkhead-vmm", "bulkhead-initd", "bulkhead-image", "bulkhead", "xtask", "vmlinux", "initramfs"]
-    {
+    for name in [
+        "bulkhead-vmm",
+        "bulkhead-initd",
+        "bulkhead-image",
+        "bulkhead",
+        "xtask",
+        "vmlinux",
+        "initramfs",
+        "vmlinux-small",
+        "initramfs-small",
+    ] {
         match File::open(product.join(name)) {
             Ok(file) => println!("{:>12} {name}", file.metadata()?.len()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => println!("{:>12} {name}", "absent"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{host, workspace};
 
@@ -50,21 +50,7 @@ impl KernelPackage {
         }
         fs::create_dir_all(&folder).with_context(|| format!("Cannot make {}", folder.display()))?;
         let temporary = tempfile::tempdir_in(&folder).context("Cannot make a temporary folder")?;
-        let wanted = format!("{}={}", self.name, self.version);
-        let download = || {
-            host::run_quietly(
-                Command::new("apt-get").args(["download", &wanted]).current_dir(temporary.path()),
-            )
-        };
-        if download().is_err() {
-            host::apt_update()?;
-            download()?;
-        }
-        let mut found = fs::read_dir(temporary.path())?.filter_map(|entry| Some(entry.ok()?.path()));
-        let Some(downloaded) = found.find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        else {
-            bail!("apt-get download {wanted} left no package");
-        };
+        let downloaded = host::download(&self.name, &self.version, temporary.path())?;
         fs::File::open(&downloaded)?.set_modified(SystemTime::now())?;
         fs::rename(&downloaded, &file).with_context(|| format!("Cannot keep {}", file.display()))?;
         Ok(file)
