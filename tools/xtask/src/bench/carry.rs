@@ -94,6 +94,11 @@ pub fn need(products: &[&str]) -> Result<()> {
     }
 }
 
+/// Whether this is built.
+pub fn has(product: &str) -> Result<bool> {
+    Ok(workspace::product_dir()?.join(product).is_file())
+}
+
 /// Prints the table and, when asked to, writes the figures as JSON.
 pub fn show(table: &str, figures: &impl Serialize, common: &Common) -> Result<()> {
     print!("{table}");

@@ -8,7 +8,17 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 const FOLDER: &str = "/sys/kernel/tracing";
-const EVENTS: [&str; 4] = ["kvm_exit", "kvm_pio", "kvm_userspace_exit", "kvm_entry"];
+const EVENTS: [&str; 6] = [
+    "kvm/kvm_exit",
+    "kvm/kvm_pio",
+    "kvm/kvm_userspace_exit",
+    "kvm/kvm_entry",
+    "syscalls/sys_enter_ioctl",
+    "syscalls/sys_exit_ioctl",
+];
+
+/// `KVM_CREATE_VM` (Linux `include/uapi/linux/kvm.h`).
+const CREATE_VM: &str = "cmd: ae01,";
 
 /// How many of the commonest ports are shown.
 const PORTS: usize = 10;
@@ -16,6 +26,10 @@ const PORTS: usize = 10;
 /// What a traced start shows, up to the marker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Exits {
+    /// From exec to KVM_CREATE_VM: the process and its configuration.
+    pub configured_ms: f64,
+    /// KVM_CREATE_VM itself, which a VMM may use for something else.
+    pub create_vm_ms: f64,
     /// From exec to the first entry into the guest.
     pub first_entry_ms: f64,
     /// Between exits and the next entries; halts apart.
@@ -23,13 +37,22 @@ pub struct Exits {
     /// All exits.
     pub total: u64,
     /// By the processor's reason.
-    pub reasons: BTreeMap<String, u64>,
+    pub reasons: BTreeMap<String, Reason>,
     /// Returns to user space.
     pub userspace_total: u64,
     /// By KVM's reason.
     pub userspace: BTreeMap<String, u64>,
     /// The commonest ports with their accesses, the commonest first.
     pub ports: Vec<(String, u64)>,
+}
+
+/// Exits for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// How many.
+    pub count: u64,
+    /// From these exits to the next entries.
+    pub ms: f64,
 }
 
 /// Switches KVM's events on or off; on empties the buffer and sets its clock to the monotonic one.
@@ -40,7 +63,7 @@ pub fn switch(on: bool) -> Result<()> {
         write("trace", "")?;
     }
     for event in EVENTS {
-        write(&format!("events/kvm/{event}/enable"), if on { "1" } else { "0" })?;
+        write(&format!("events/{event}/enable"), if on { "1" } else { "0" })?;
     }
     Ok(())
 }
@@ -62,10 +85,19 @@ struct Event<'a> {
     rest: &'a str,
 }
 
-/// `TASK-PID [CPU] FLAGS TIME: NAME: REST`; a task's name may hold blanks.
+/// `TASK-PID [CPU] FLAGS TIME: NAME: REST`, or for system calls `TIME: sys_ioctl(REST` and `TIME: sys_ioctl ->
+/// RESULT`; a task's name may hold blanks.
 fn event(line: &str) -> Option<Event<'_>> {
-    let (head, body) = line.split_once(": kvm_")?;
-    let (name, rest) = body.split_once(": ")?;
+    let (head, name, rest) = match line.split_once(": kvm_") {
+        Some((head, body)) => {
+            let (name, rest) = body.split_once(": ")?;
+            (head, name, rest)
+        }
+        None => {
+            let (head, rest) = line.split_once(": sys_ioctl")?;
+            (head, if rest.starts_with('(') { "ioctl" } else { "ioctl done" }, rest)
+        }
+    };
     Some(Event { time: head.split_whitespace().last()?.parse().ok()?, name, rest })
 }
 
@@ -79,28 +111,39 @@ fn word_after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 pub fn add_up(trace: &str, exec: f64, marker: f64) -> Exits {
     let mut exits = Exits::default();
     let mut ports: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut left: Option<f64> = None;
+    let mut left: Option<(f64, &str)> = None;
+    let mut creating: Option<f64> = None;
     let events = trace.lines().filter_map(event).filter(|event| (exec..=marker).contains(&event.time));
     for event in events {
         match event.name {
             "exit" => {
                 let reason = word_after(event.rest, "reason").unwrap_or("unknown");
                 exits.total += 1;
-                *exits.reasons.entry(reason.to_owned()).or_default() += 1;
-                // A halt is the guest's own waiting.
-                left = (reason != "hlt").then_some(event.time);
+                exits.reasons.entry(reason.to_owned()).or_default().count += 1;
+                left = Some((event.time, reason));
             }
             "entry" => {
                 if exits.first_entry_ms == 0.0 {
                     exits.first_entry_ms = (event.time - exec) * 1000.0;
                 }
-                exits.handling_ms += left.take().map_or(0.0, |left| (event.time - left) * 1000.0);
+                let Some((time, reason)) = left.take() else { continue };
+                let ms = (event.time - time) * 1000.0;
+                exits.reasons.entry(reason.to_owned()).or_default().ms += ms;
+                // A halt is the guest's own waiting.
+                exits.handling_ms += if reason == "hlt" { 0.0 } else { ms };
             }
             "userspace_exit" => {
                 let reason = word_after(event.rest, "reason").unwrap_or("unknown");
                 exits.userspace_total += 1;
                 *exits.userspace.entry(reason.trim_start_matches("KVM_EXIT_").to_lowercase()).or_default() +=
                     1;
+            }
+            "ioctl" if exits.configured_ms == 0.0 && event.rest.contains(CREATE_VM) => {
+                exits.configured_ms = (event.time - exec) * 1000.0;
+                creating = Some(event.time);
+            }
+            "ioctl done" => {
+                exits.create_vm_ms += creating.take().map_or(0.0, |start| (event.time - start) * 1000.0);
             }
             "pio" => *ports.entry(word_after(event.rest, "at").unwrap_or("unknown")).or_default() += 1,
             _ => {}
@@ -119,6 +162,10 @@ mod tests {
     use super::*;
 
     const TRACE: &str = "# tracer: nop
+             vmm-129     [000] ..... 10.001000: sys_ioctl(fd: 6, cmd: ae00, arg: 0)
+             vmm-129     [000] ..... 10.001100: sys_ioctl -> 0xc
+             vmm-129     [000] ..... 10.002000: sys_ioctl(fd: 6, cmd: ae01, arg: 0)
+             vmm-129     [000] ..... 10.009000: sys_ioctl -> 0x7
         fc_vcpu 0-130     [000] ..... 10.010000: kvm_entry: vcpu 0, rip 0x1000
         fc_vcpu 0-130     [000] d...1 10.011000: kvm_exit: vcpu 0 reason io rip 0x1 info1 0x0
         fc_vcpu 0-130     [000] d...1 10.011100: kvm_pio: pio_write at 0x3f8 size 1 count 1 val 0x0
@@ -134,7 +181,12 @@ mod tests {
         assert!((exits.first_entry_ms - 10.0).abs() < 1e-6, "{exits:?}");
         assert!((exits.handling_ms - 2.0).abs() < 1e-6, "{exits:?}");
         assert_eq!((exits.total, exits.userspace_total), (2, 1));
-        assert_eq!(exits.reasons["hlt"], 1);
+        assert_eq!((exits.reasons["hlt"].count, exits.reasons["io"].count), (1, 1));
+        assert!((exits.reasons["io"].ms - 2.0).abs() < 1e-6, "{exits:?}");
+        assert!(
+            (exits.configured_ms - 2.0).abs() < 1e-6 && (exits.create_vm_ms - 7.0).abs() < 1e-6,
+            "{exits:?}"
+        );
         assert_eq!(exits.userspace["io"], 1);
         assert_eq!(exits.ports, [("0x3f8".to_owned(), 1)]);
     }

@@ -6,7 +6,7 @@ mod report;
 mod runner;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -14,6 +14,7 @@ use clap::Args;
 use super::Common;
 use super::carry::{self, Carried};
 use super::guest::{self, Guest};
+use crate::{lab, workspace};
 use plan::Plan;
 use report::Report;
 
@@ -31,21 +32,17 @@ pub struct BootArgs {
 
 /// Measures; 0 when every VMM could be.
 pub fn run(args: &BootArgs) -> Result<u8> {
-    carry::need(&["vmlinux", "bulkhead-vmm", "xtask"])?;
+    carry::need(&["vmlinux", "kernel.json", "bulkhead-vmm", "xtask"])?;
     let carried = Carried::new()?;
     fs::write(carried.folder().join("initramfs"), guest::initramfs(&plan::init_script())?)
         .context("Cannot write the guest's initramfs")?;
-    let plan = Plan {
-        subjects: carried.subjects(&args.common.peer)?,
-        runs: args.runs,
-        guest: Guest {
-            kernel: PathBuf::from("/bulkhead/vmlinux"),
-            initramfs: Path::new(carry::FOLDER).join("initramfs"),
-            line: plan::KERNEL_LINE.to_owned(),
-            memory: plan::MEMORY,
-            vcpus: 1,
-        },
-    };
+    let mut guests = vec![guest("vmlinux", "kernel.json", args.common.smp)?];
+    if carry::has("vmlinux-small")? {
+        guests.push(guest("vmlinux-small", "kernel-small.json", args.common.smp)?);
+    } else {
+        eprintln!("bench: without the small kernel, which is not built (cargo xtask kernel)");
+    }
+    let plan = Plan { subjects: carried.subjects(&args.common.peer)?, runs: args.runs, guests };
     let (report, code): (Report, u8) = carried.run("boot", &plan, &args.common)?;
     carry::show(&report.table(), &report, &args.common)?;
     if args.common.gate {
@@ -55,4 +52,21 @@ pub fn run(args: &BootArgs) -> Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// The guest with a kernel of `target/bulkhead`, by the release that its record names.
+fn guest(kernel: &str, record: &str, vcpus: u8) -> Result<(String, Guest)> {
+    let record = workspace::product_dir()?.join(record);
+    let text = fs::read(&record).with_context(|| format!("Cannot read {}", record.display()))?;
+    let text: serde_json::Value =
+        serde_json::from_slice(&text).context("Cannot understand the kernel's record")?;
+    let release = text["version"].as_str().context("The kernel's record names no release")?.to_owned();
+    let guest = Guest {
+        kernel: Path::new(lab::PLACE).join(kernel),
+        initramfs: Path::new(carry::FOLDER).join("initramfs"),
+        line: plan::KERNEL_LINE.to_owned(),
+        memory: plan::MEMORY,
+        vcpus,
+    };
+    Ok((release, guest))
 }

@@ -22,8 +22,8 @@ pub struct Plan {
     pub subjects: Vec<Subject>,
     /// How many starts are timed after the first.
     pub runs: u8,
-    /// What they start.
-    pub guest: Guest,
+    /// What they start, by the kernel's release.
+    pub guests: Vec<(String, Guest)>,
 }
 
 /// What the guest is told to end the machine. Firecracker's knows no power-off, and its kernel's own way to a

@@ -8,15 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::super::outcome::Outcome;
 use super::super::smaps::Footprint;
 use super::super::table::lay_out;
-use super::super::trace::Exits;
+use super::super::trace::{Exits, Reason};
 
 /// All figures of a bench.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The lab's kernel.
     pub host: String,
-    /// The guest's command line.
+    /// One for each guest.
+    pub guests: Vec<GuestReport>,
+}
+
+/// The figures with one guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GuestReport {
+    /// Its kernel's release.
+    pub release: String,
+    /// Its command line.
     pub kernel_line: String,
+    /// Its processors.
+    pub vcpus: u8,
     /// One for each VMM.
     pub results: Vec<Outcome<Figures>>,
 }
@@ -44,23 +55,32 @@ pub struct Start {
 }
 
 impl Report {
-    /// The table for people.
+    /// The tables for people.
     pub fn table(&self) -> String {
+        self.guests.iter().map(GuestReport::table).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl GuestReport {
+    fn table(&self) -> String {
+        let title = format!("Linux {}, {} vCPU", self.release, self.vcpus);
         let mut rows: Vec<(&str, Vec<String>)> = vec![
-            ("", self.each(|outcome, _| outcome.name.clone())),
+            (&title, self.each(|outcome, _| outcome.name.clone())),
             ("up, ms: first; then each", self.figures(|figures| times(&figures.starts, |start| start.up_ms))),
             (
                 "start to exit, ms: first; then each",
                 self.figures(|figures| times(&figures.starts, |start| start.whole_ms)),
             ),
             (
-                "exec to first KVM_RUN, ms (traced)",
+                "exec to KVM_CREATE_VM, ms (traced)",
+                self.figures(|figures| format!("{:.1}", figures.traced.configured_ms)),
+            ),
+            ("KVM_CREATE_VM, ms", self.figures(|figures| format!("{:.1}", figures.traced.create_vm_ms))),
+            (
+                "exec to first KVM_RUN, ms (kernel loaded)",
                 self.figures(|figures| format!("{:.1}", figures.traced.first_entry_ms)),
             ),
-            (
-                "handling exits, ms (traced)",
-                self.figures(|figures| format!("{:.1}", figures.traced.handling_ms)),
-            ),
+            ("handling exits, ms", self.figures(|figures| format!("{:.1}", figures.traced.handling_ms))),
             (
                 "both, ms",
                 self.figures(|figures| {
@@ -90,12 +110,15 @@ impl Report {
         let reasons = self.names(|exits| exits.reasons.keys());
         let userspace = self.names(|exits| exits.userspace.keys());
         let count = |map: &BTreeMap<String, u64>, name: &str| map.get(name).copied().unwrap_or(0).to_string();
-        rows.extend(
-            reasons
-                .iter()
-                .map(|name| (name.as_str(), self.figures(|figures| count(&figures.traced.reasons, name)))),
-        );
-        rows.push(("to user space by reason", Vec::new()));
+        rows.push(("by the processor's reason, with ms to the next entry", Vec::new()));
+        rows.extend(reasons.iter().map(|name| {
+            let shown = |figures: &Figures| {
+                let Reason { count, ms } = figures.traced.reasons.get(name).copied().unwrap_or_default();
+                format!("{count} {ms:5.1}")
+            };
+            (name.as_str(), self.figures(shown))
+        }));
+        rows.push(("to user space by KVM's reason", Vec::new()));
         rows.extend(
             userspace
                 .iter()
@@ -157,14 +180,15 @@ mod tests {
             footprint: Footprint::default(),
         };
         let traced = Exits {
-            reasons: [("io".to_owned(), 145)].into(),
+            reasons: [("io".to_owned(), Reason { count: 145, ms: 2.5 })].into(),
             ports: vec![("0x3f8".to_owned(), 95)],
             ..Exits::default()
         };
         let figures = Figures { starts: vec![start.clone(), start], traced };
-        let report = Report {
-            host: String::new(),
+        let report = GuestReport {
+            release: "6.1".to_owned(),
             kernel_line: String::new(),
+            vcpus: 1,
             results: vec![
                 Outcome { name: "ours".to_owned(), version: "1".to_owned(), figures: Ok(figures) },
                 Outcome {
@@ -174,8 +198,8 @@ mod tests {
                 },
             ],
         };
-        let table = report.table();
-        for wanted in ["940; 940", "0x3f8 95", "not measured: it ended", "145"] {
+        let table = Report { host: String::new(), guests: vec![report] }.table();
+        for wanted in ["940; 940", "0x3f8 95", "not measured: it ended", "145   2.5", "Linux 6.1, 1 vCPU"] {
             assert!(table.contains(wanted), "{table}");
         }
     }
