@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::OverlayFault;
 
@@ -166,12 +166,24 @@ fn check_base(first: &Fields<'_>, path: &Path, base: &Path) -> Result<(), Overla
     }
 }
 
-/// Compares names alone: a file that only the header names is never touched. A relative name starts at the
-/// overlay's folder.
+/// Compares names alone: a file that only the header names is never touched, nor is a link on the way. A relative
+/// name starts at the overlay's folder.
 fn is_base(named: &[u8], path: &Path, base: &Path) -> std::io::Result<bool> {
     let named = Path::new(std::ffi::OsStr::from_bytes(named));
     let folder = std::path::absolute(path)?.parent().map(PathBuf::from).unwrap_or_default();
-    Ok(std::path::absolute(folder.join(named))? == std::path::absolute(base)?)
+    Ok(plain(&std::path::absolute(folder.join(named))?) == plain(&std::path::absolute(base)?))
+}
+
+/// An absolute path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 /// Numbers and bytes by their place.

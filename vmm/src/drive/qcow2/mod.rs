@@ -14,6 +14,7 @@ mod transfer;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -384,10 +385,13 @@ impl Overlay {
             let count =
                 freed.iter().zip(first..).take_while(|(cluster, expected)| *cluster == expected).count();
             freed.drain(..count);
-            let mut unused = Vec::new();
-            refcounts.release(self.file.file(), first, count as u64, |cluster| unused.push(cluster))?;
-            for cluster in unused {
-                self.file.discard(cluster << self.cluster_bits, self.cluster_size())?;
+            let mut unused: Vec<Range<u64>> = Vec::new();
+            refcounts.release(self.file.file(), first, count as u64, |cluster| match unused.last_mut() {
+                Some(run) if run.end == cluster => run.end += 1,
+                _ => unused.push(cluster..cluster + 1),
+            })?;
+            for Range { start, end } in unused {
+                self.file.discard(start << self.cluster_bits, (end - start) << self.cluster_bits)?;
             }
         }
         Ok(())

@@ -313,6 +313,11 @@ fn the_base_is_raw_whatever_is_in_it_and_a_relative_name_is_beside_the_overlay()
     assert_eq!(qemu_img(&create).1, 0);
     let overlay = disk.open(false);
     assert!(read(&overlay, 0, header.len() as u64).unwrap() == header);
+    drop(overlay);
+    let folder = disk.folder.path().file_name().unwrap().to_str().unwrap();
+    let rebase = ["rebase", "-u", "-b", &format!("../{folder}/./base"), "-F", "raw", &disk.path("overlay")];
+    assert_eq!(qemu_img(&rebase).1, 0);
+    disk.open(false);
 }
 
 #[test]
