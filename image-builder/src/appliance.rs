@@ -95,7 +95,7 @@ impl Appliance {
             container: CreateContainer {
                 id: CONTAINER.to_owned(),
                 spec: runtime_spec(config, &options.runtime)?,
-                root: RootDisk { device: Device(format!("partlabel:{ROOT_LABEL}")) },
+                root: RootDisk { device: Device(format!("partlabel:{ROOT_LABEL}")), layer: None },
                 volumes: Vec::new(),
                 end_machine: true,
             },

@@ -20,6 +20,7 @@ mod machine;
 mod metadata;
 mod metrics;
 mod network;
+mod overlay;
 mod passt;
 mod pause;
 mod platform;

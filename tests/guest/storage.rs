@@ -11,17 +11,17 @@ use bulkhead_tests::bare::{self, Bare, QUIET};
 use bulkhead_tests::{asset, root, run};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(240);
-const MIB: u64 = 1 << 20;
+pub const LIMIT: Duration = Duration::from_secs(240);
+pub const MIB: u64 = 1 << 20;
 
 /// Makes the tools' root, which is the first drive, usable at `/mnt`.
-const TOOLS: &str = "mount -t erofs -o ro /dev/vda /mnt; mount --bind /dev /mnt/dev
+pub const TOOLS: &str = "mount -t erofs -o ro /dev/vda /mnt; mount --bind /dev /mnt/dev
 mount --bind /proc /mnt/proc; mount --bind /sys /mnt/sys; mount -t tmpfs tmp /mnt/tmp
 tool() { chroot /mnt \"$@\"; }
 ";
 
 /// Starts a guest that runs `script` with the drivers of drives and `modules`.
-fn guest(modules: &[&str], script: &str, devices: &Value) -> Bare {
+pub fn guest(modules: &[&str], script: &str, devices: &Value) -> Bare {
     let folder = folder();
     let modules = [&["virtio_mmio", "virtio_blk"], modules].concat();
     let initramfs = root::with_lab_modules(folder.path(), &modules, &format!("echo begun\n{script}"));
@@ -40,13 +40,13 @@ fn finish(machine: Bare) -> String {
     console
 }
 
-fn tools() -> Value {
+pub fn tools() -> Value {
     json!({"drive_id": "tools", "is_root_device": true, "is_read_only": true,
            "path_on_host": asset("fio.img")})
 }
 
 /// A file of `size` bytes, all of them on the disk.
-fn file(folder: &Path, name: &str, size: u64) -> PathBuf {
+pub fn file(folder: &Path, name: &str, size: u64) -> PathBuf {
     let path = folder.join(name);
     let mut file = File::create(&path).expect("a file");
     let mebibyte = vec![0xa5; MIB as usize];
@@ -56,7 +56,7 @@ fn file(folder: &Path, name: &str, size: u64) -> PathBuf {
 }
 
 /// A folder on the disk: the lab's /tmp may be memory.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bulkhead-storage-").tempdir_in("/var/tmp").expect("a folder")
 }
 

@@ -43,6 +43,9 @@ pub struct Run {
     /// The machine's processors.
     #[arg(long, value_name = "N", default_value = "1")]
     cpus: u8,
+    /// How much the container's root may hold beside the image: size=20g.
+    #[arg(long, value_name = "size=SIZE", default_value = "size=10g", value_parser = storage)]
+    storage_opt: u32,
     /// A limit of the container's memory.
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
     memory_limit: Option<u32>,
@@ -143,6 +146,12 @@ fn network(text: &str) -> Result<NetworkKind, String> {
     }
 }
 
+/// `size=512m`, `size=20g`
+fn storage(text: &str) -> Result<u32, String> {
+    let size = text.strip_prefix("size=").ok_or_else(|| format!("{text:?} is not size=SIZE"))?;
+    mebibytes(size)
+}
+
 /// `host`, `private`
 fn userns(text: &str) -> Result<Userns, String> {
     match text {
@@ -197,6 +206,7 @@ impl Run {
             volumes: self.volume,
             vcpus: self.cpus,
             memory_mib: self.memory,
+            root_size_mib: self.storage_opt,
             limits: Limits { memory_mib: self.memory_limit, cpus: self.cpus_limit, pids: self.pids_limit },
             rates: self.rates.into(),
             network: self.net,

@@ -30,7 +30,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), HostError> {
     target.sync_all().map_err(HostError::file("write", to))
 }
 
-fn new_file(path: &Path) -> Result<File, HostError> {
+pub(super) fn new_file(path: &Path) -> Result<File, HostError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -65,7 +65,7 @@ async fn format(path: &Path, size_mib: u32) -> Result<(), HostError> {
     file.set_len(u64::from(size_mib) << 20).map_err(HostError::file("write", path))?;
     let failed = |message: String| HostError::Program { program: "mke2fs", message };
     let run = tokio::process::Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1,nodiscard"])
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
         .arg(path)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(std::process::Stdio::null())

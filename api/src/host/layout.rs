@@ -28,6 +28,7 @@ impl Layout {
             &state.join("images"),
             &state.join("volumes"),
             &state.join("machines"),
+            &state.join("layers"),
             &run.join("m"),
         ] {
             make_folder(folder)?;
@@ -71,9 +72,24 @@ impl Layout {
         self.state.join("volumes")
     }
 
-    /// What a machine leaves behind: its logs.
+    /// What a machine leaves behind: its logs, and what its container wrote.
     pub fn machine_state(&self, id: &str) -> PathBuf {
         self.state.join("machines").join(id)
+    }
+
+    /// The file that takes what a machine's container writes to its root.
+    pub fn layer(&self, id: &str) -> PathBuf {
+        self.machine_state(id).join("layer.qcow2")
+    }
+
+    /// The empty file system of so many MiB under all such files.
+    pub fn layer_base(&self, size_mib: u32) -> PathBuf {
+        self.state.join("layers").join(format!("{size_mib}.ext4"))
+    }
+
+    /// The same as seen from the folder of a machine: the state folder may be moved.
+    pub fn layer_base_from_machine(size_mib: u32) -> PathBuf {
+        PathBuf::from(format!("../../layers/{size_mib}.ext4"))
     }
 
     /// All machines' state folders.

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod log_frame;
 pub mod log_store;
 pub mod network;
+pub mod overlay;
 pub mod passt;
 pub mod ports;
 pub mod process;

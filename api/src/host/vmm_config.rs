@@ -31,6 +31,8 @@ pub struct Drive {
     pub id: String,
     /// The raw disk.
     pub path: PathBuf,
+    /// The qcow2 file that takes what is written; the disk is only read then.
+    pub overlay: Option<PathBuf>,
     /// Refuse writes.
     pub read_only: bool,
 }
@@ -99,6 +101,8 @@ struct BootSource<'a> {
 struct DriveConfig<'a> {
     drive_id: &'a str,
     path_on_host: &'a PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<&'a PathBuf>,
     is_root_device: bool,
     is_read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +162,7 @@ impl VmmSpec {
             .map(|drive| DriveConfig {
                 drive_id: &drive.id,
                 path_on_host: &drive.path,
+                overlay: drive.overlay.as_ref(),
                 // The command line names no root device: initd mounts the root itself.
                 is_root_device: false,
                 is_read_only: drive.read_only,
@@ -197,7 +202,10 @@ mod tests {
         let spec = VmmSpec {
             boot: Boot::Kernel { kernel: "/k".into(), initramfs: "/i".into() },
             boot_args: "quiet".into(),
-            drives: vec![Drive { id: "root".into(), path: "/r".into(), read_only: true }],
+            drives: vec![
+                Drive { id: "root".into(), path: "/r".into(), overlay: None, read_only: true },
+                Drive { id: "l".into(), path: "/b".into(), overlay: Some("/o".into()), read_only: false },
+            ],
             vcpus: 2,
             memory_mib: 128,
             disk_limiter: Some(serde_json::json!({"ops": {"size": 1, "refill_time": 1000}})),
@@ -212,6 +220,8 @@ mod tests {
         assert_eq!(value["boot-source"]["kernel_image_path"], "/k");
         assert!(value["boot-source"].get("appliance").is_none());
         assert_eq!(value["drives"][0]["drive_id"], "root");
+        assert!(value["drives"][0].get("overlay").is_none());
+        assert_eq!(value["drives"][1]["overlay"], "/o");
         assert_eq!(value["drives"][0]["rate_limiter"]["ops"]["size"], 1);
         assert!(value["network-interfaces"][0].get("rx_rate_limiter").is_none());
         assert_eq!(value["machine-config"]["vcpu_count"], 2);

@@ -71,6 +71,8 @@ pub struct Service {
     published: std::sync::Mutex<BTreeMap<String, Vec<Published>>>,
     /// Held while an address is chosen and recorded.
     placement: Mutex<()>,
+    /// Held while a file system under machines' layers is made.
+    layers: Mutex<()>,
     /// Held while an image is added or deleted.
     images: Mutex<()>,
 }
@@ -90,6 +92,7 @@ impl Service {
             turns: std::sync::Mutex::default(),
             published: std::sync::Mutex::default(),
             placement: Mutex::default(),
+            layers: Mutex::default(),
             images: Mutex::default(),
         });
         service.reconcile().await?;

@@ -76,12 +76,15 @@ pub struct CreateContainer {
 #[serde(transparent)]
 pub struct Device(pub String);
 
-/// A read-only EROFS disk under a writable overlay.
+/// A read-only EROFS disk under a writable layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootDisk {
     /// Where the EROFS file system is.
     pub device: Device,
+    /// Where the ext4 file system is that takes what is written; memory does where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Device>,
 }
 
 /// An ext4 disk mounted into a container.

@@ -132,7 +132,10 @@ fn create_container() -> agent::CreateContainer {
     agent::CreateContainer {
         id: "redis".into(),
         spec: spec(),
-        root: agent::RootDisk { device: agent::Device("serial:root".into()) },
+        root: agent::RootDisk {
+            device: agent::Device("serial:root".into()),
+            layer: Some(agent::Device("serial:layer".into())),
+        },
         volumes: vec![agent::VolumeDisk {
             device: agent::Device("partlabel:data".into()),
             destination: "/data".into(),

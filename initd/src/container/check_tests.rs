@@ -8,7 +8,7 @@ fn request() -> CreateContainer {
     CreateContainer {
         id: "web-1".into(),
         spec: Spec { process, ..Spec::default() },
-        root: RootDisk { device: DiskDevice("serial:root".into()) },
+        root: RootDisk { device: DiskDevice("serial:root".into()), layer: None },
         volumes: vec![],
         end_machine: false,
     }

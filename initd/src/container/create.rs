@@ -100,7 +100,7 @@ impl Containers {
         let directory = cgroup.open().map_err(|source| ContainerError::Cgroup { id: id.clone(), source })?;
         let mut descriptors = vec![ends.stage.as_fd(), config.as_fd(), ends.null.as_fd()];
         descriptors.extend([ends.out_write.as_fd(), ends.err_write.as_fd(), disks.root.as_fd()]);
-        descriptors.extend(disks.volumes.iter().map(AsFd::as_fd));
+        descriptors.extend(disks.layer.iter().chain(&disks.volumes).map(AsFd::as_fd));
         let make = || {
             let child = spawn::spawn(&self.program, flags, directory.as_fd(), &descriptors)?;
             Ok((child.pid, child))
@@ -141,6 +141,7 @@ impl Containers {
             layer_bytes: limit.filter(|limit| *limit > 0).unwrap_or(memory).min(memory) / 2,
             own_network: shape::own_network(&spec),
             own_users: shape::own_users(&spec),
+            layer_disk: request.root.layer.is_some(),
             volumes: request.volumes.into_iter().map(|volume| volume.destination).collect(),
             spec,
         }

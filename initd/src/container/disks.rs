@@ -11,6 +11,8 @@ use crate::rootfs::{RootfsError, disk};
 pub struct Disks {
     /// The image's files.
     pub root: OwnedFd,
+    /// What takes the writes to them; none where memory does.
+    pub layer: Option<OwnedFd>,
     /// The volumes, in the order of the request.
     pub volumes: Vec<OwnedFd>,
 }
@@ -20,8 +22,9 @@ impl Disks {
     pub async fn mount(request: CreateContainer) -> Result<(CreateContainer, Self), RootfsError> {
         let mount = move || {
             let root = disk::root(&request.root)?;
+            let layer = disk::layer(&request.root)?;
             let volumes = request.volumes.iter().map(disk::volume).collect::<Result<_, _>>()?;
-            Ok((request, Self { root, volumes }))
+            Ok((request, Self { root, layer, volumes }))
         };
         let done = tokio::task::spawn_blocking(mount).await;
         done.unwrap_or_else(|error| Err(RootfsError::step("mount the disks")(io::Error::other(error))))

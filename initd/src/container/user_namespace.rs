@@ -3,7 +3,7 @@
 //! - The maps are written, and hard limits raised as far as the specification asks.
 //! - The image's disk and the volumes become idmapped mounts: their files keep their ids on the disk, and the
 //!   container sees them as its own. EROFS and ext4 can do that, tmpfs cannot in Linux 6.1; so in the writable
-//!   layer ids are what the guest sees, and its root is given to the container's.
+//!   layer, be it memory or a disk, ids are what the guest sees, and its root is given to the container's.
 //! - The overlay is mounted by the guest's root, because mounted from within it could not hide a folder of the
 //!   image behind a new one: that takes `trusted.*` attributes, which are the guest's root's, and tmpfs has no
 //!   `user.*` ones before Linux 6.6.
@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::thread;
 
 use bulkhead_protocol::oci::Spec;
@@ -28,6 +28,7 @@ use super::shape;
 use super::spawn::{Gate, SpawnError};
 use crate::isolation::rlimits::{self, RlimitError};
 use crate::isolation::user_namespace::{self, Maps, UserNamespaceError};
+use crate::rootfs::overlay::Layer;
 use crate::rootfs::{RootfsError, mounts, nodes, overlay, setattr};
 
 /// What goes wrong while a container gets users of its own.
@@ -60,7 +61,7 @@ pub struct Settlement {
     pub maps: Maps,
     /// Its specification.
     pub spec: Spec,
-    /// How many bytes may be written to its root.
+    /// How many bytes may be written to its root where memory takes them.
     pub layer_bytes: u64,
 }
 
@@ -74,7 +75,7 @@ impl Settlement {
         for mount in [&disks.root].into_iter().chain(&disks.volumes) {
             setattr::map_ids(mount, &users).map_err(RootfsError::step("map the ids of a disk"))?;
         }
-        in_mount_namespace(pid, || prepare(&maps, &spec, &disks.root, layer_bytes))?;
+        in_mount_namespace(pid, || prepare(&maps, &spec, disks, layer_bytes))?;
         gate.open()?;
         // Not before: until then the process shares its memory with us, and the score goes with the memory.
         let score = spec.process.oom_score_adj.unwrap_or(0).to_string();
@@ -83,8 +84,9 @@ impl Settlement {
 }
 
 /// Makes what the container's process finds in its mount namespace.
-fn prepare(maps: &Maps, spec: &Spec, lower: &OwnedFd, layer_bytes: u64) -> Result<(), RootfsError> {
-    overlay::assemble(lower, layer_bytes, Some(maps.root()))?;
+fn prepare(maps: &Maps, spec: &Spec, disks: &Disks, layer_bytes: u64) -> Result<(), RootfsError> {
+    let layer = disks.layer.as_ref().map_or(Layer::Memory(layer_bytes), Layer::Disk);
+    overlay::assemble(&disks.root, layer, Some(maps.root()))?;
     if mounts::owns_dev(&spec.mounts) {
         nodes::keep(maps, &spec.linux.devices)?;
     }

@@ -8,6 +8,7 @@ use bulkhead_protocol::agent::{CreateContainer, Device, RootDisk, VolumeDisk};
 use bulkhead_protocol::boot::{HOSTNAME, MODE, NET};
 use bulkhead_protocol::{image::ROOT_LABEL, oci};
 
+use super::layer::{self, LAYER};
 use super::{CONTAINER, rates};
 use crate::host::layout::Layout;
 use crate::host::network::Route;
@@ -62,10 +63,11 @@ pub fn vmm_spec(
     } else {
         (Boot::Kernel { kernel: layout.kernel(), initramfs: layout.initramfs() }, KERNEL_WORDS.to_owned())
     };
-    drives.push(Drive { id: ROOT.into(), path: disk, read_only: true });
+    drives.push(Drive { id: ROOT.into(), path: disk, overlay: None, read_only: true });
+    drives.push(layer::drive(machine, layout));
     for (number, path) in volumes.into_iter().enumerate() {
         let read_only = machine.spec.volumes.get(number).is_some_and(|volume| volume.read_only);
-        drives.push(Drive { id: volume_id(number), path, read_only });
+        drives.push(Drive { id: volume_id(number), path, overlay: None, read_only });
     }
     let Attachment { wire, mac, address, route } = network;
     let resolver = route.resolver.map(|address| address.to_string()).unwrap_or_default();
@@ -94,7 +96,7 @@ pub fn vmm_spec(
 /// The ids of a machine's drives.
 pub fn drive_ids(machine: &Machine) -> Vec<String> {
     let volumes = (0..machine.spec.volumes.len()).map(volume_id);
-    std::iter::once(ROOT.to_owned()).chain(volumes).collect()
+    [ROOT.to_owned(), LAYER.to_owned()].into_iter().chain(volumes).collect()
 }
 
 fn volume_id(number: usize) -> String {
@@ -141,7 +143,7 @@ pub fn container(machine: &Machine, image: &Image) -> Result<CreateContainer, Se
     Ok(CreateContainer {
         id: CONTAINER.to_owned(),
         spec: container_spec(&machine.spec, image, &hostname(machine))?,
-        root: RootDisk { device: Device(device) },
+        root: RootDisk { device: Device(device), layer: Some(Device(format!("serial:{LAYER}"))) },
         volumes: volumes.collect(),
         end_machine: true,
     })

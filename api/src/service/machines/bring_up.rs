@@ -104,6 +104,7 @@ impl Service {
         layout::remove_folder(&self.layout.machine_run(id))?;
         layout::make_folder(&self.layout.machine_run(id))?;
         layout::make_folder(&self.layout.machine_state(id))?;
+        self.ensure_layer(machine).await?;
         let log_base = LogWriter::open(&self.layout.container_log(id))?.next_sequence();
         // Of the last start; who asks for the console or the record now asks for those of this start.
         let layout = &self.layout;

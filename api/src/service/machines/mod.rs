@@ -17,6 +17,7 @@ mod bring_up;
 mod connect;
 mod ending;
 mod give_up;
+mod layer;
 pub mod live;
 mod output;
 mod pause;

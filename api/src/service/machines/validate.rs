@@ -153,6 +153,7 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     words(spec)?;
     within("vcpus", u64::from(spec.vcpus), 1, 32)?;
     within("memory_mib", u64::from(spec.memory_mib), 64, 1_048_576)?;
+    within("root_size_mib", u64::from(spec.root_size_mib), 16, 1_048_576)?;
     within("stop_timeout_s", u64::from(spec.stop_timeout_s), 0, 3600)?;
     if let Some(seconds) = spec.start_timeout_s {
         within("start_timeout_s", u64::from(seconds), 1, 3600)?;

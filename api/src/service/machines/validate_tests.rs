@@ -34,6 +34,7 @@ fn bad_specifications_name_the_field() {
         (serde_json::json!({"vcpus": 0}), "vcpus"),
         (serde_json::json!({"vcpus": 33}), "vcpus"),
         (serde_json::json!({"memory_mib": 1}), "memory_mib"),
+        (serde_json::json!({"root_size_mib": 15}), "root_size_mib"),
         (serde_json::json!({"limits": {"cpus": 0.0}}), "limits.cpus"),
         (serde_json::json!({"limits": {"pids": 0}}), "limits.pids"),
         (serde_json::json!({"command": ["a\u{0}"]}), "command"),

@@ -49,6 +49,10 @@ fn default_memory() -> u32 {
     256
 }
 
+fn default_root_size() -> u32 {
+    10_240
+}
+
 fn default_stop_timeout() -> u32 {
     10
 }
@@ -104,6 +108,11 @@ pub struct MachineSpec {
     #[serde(default = "default_memory")]
     #[schema(minimum = 64, maximum = 1_048_576, default = 256)]
     pub memory_mib: u32,
+    /// How much the container's root may hold beside the image, in MiB, 16 to 1048576. It is kept until the
+    /// machine is deleted, and takes room on the host as far as it is used.
+    #[serde(default = "default_root_size")]
+    #[schema(minimum = 16, maximum = 1_048_576, default = 10_240)]
+    pub root_size_mib: u32,
     /// Limits of the container inside the guest.
     #[serde(default)]
     pub limits: Limits,

@@ -24,6 +24,7 @@ use crate::isolation::capabilities::Sets;
 use crate::isolation::seccomp::Program as Filter;
 use crate::isolation::user_namespace::Maps;
 use crate::rootfs::identity::IdentityError;
+use crate::rootfs::overlay::Layer;
 use crate::rootfs::{RootfsError, files, identity, masks, mounts, nodes, overlay, volume};
 
 /// The name under which this program is a container's first process.
@@ -53,8 +54,10 @@ pub struct Config {
     pub addresses: Vec<Ipv4Addr>,
     /// Who resolves names.
     pub resolvers: Vec<Ipv4Addr>,
-    /// How many bytes may be written to the root.
+    /// How many bytes may be written to the root where memory takes them.
     pub layer_bytes: u64,
+    /// A disk takes what is written to the root: the first of the descriptors behind the root's.
+    pub layer_disk: bool,
     /// The container has a network of its own.
     pub own_network: bool,
     /// The container has users of its own: process 1 has made what the container's root cannot.
@@ -81,7 +84,8 @@ struct Handed {
     config: File,
     streams: [OwnedFd; 3],
     root: OwnedFd,
-    volumes: Vec<OwnedFd>,
+    /// The root's writable layer, where that is a disk, and the volumes.
+    disks: Vec<OwnedFd>,
 }
 
 /// Runs as a container's first process. `numbers` are the descriptors handed over, with commas.
@@ -90,8 +94,8 @@ pub fn enter(numbers: Option<&str>) -> ExitCode {
         eprintln!("{NAME} is run by initd alone.");
         return ExitCode::from(2);
     };
-    let Handed { mut control, config, streams, root, volumes } = handed;
-    let failure = match prepare(config, root, &volumes) {
+    let Handed { mut control, config, streams, root, disks } = handed;
+    let failure = match prepare(config, root, &disks) {
         Ok(ready) => match wait_for_start(&mut control, streams, &ready.identity) {
             Ok(()) => become_program::run(ready),
             Err(error) => Failure::of_guest(&*error),
@@ -151,12 +155,12 @@ fn take_descriptors(numbers: &str) -> Option<Handed> {
         config: descriptors.next()?.into(),
         streams: [descriptors.next()?, descriptors.next()?, descriptors.next()?],
         root: descriptors.next()?,
-        volumes: descriptors.collect(),
+        disks: descriptors.collect(),
     })
 }
 
 /// Puts the container's world together and enters it.
-fn prepare(config: File, lower: OwnedFd, volumes: &[OwnedFd]) -> Result<Ready, StageError> {
+fn prepare(config: File, lower: OwnedFd, disks: &[OwnedFd]) -> Result<Ready, StageError> {
     let mut text = Vec::new();
     config.take(MAX_CONFIG).read_to_end(&mut text)?;
     let config: Config = serde_json::from_slice(&text)?;
@@ -164,8 +168,10 @@ fn prepare(config: File, lower: OwnedFd, volumes: &[OwnedFd]) -> Result<Ready, S
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
     let filter = Filter::build(spec.linux.seccomp.as_ref(), &capabilities)?;
     surroundings::settle(&config)?;
+    let (layer, volumes) = disks.split_at(disks.len().min(usize::from(config.layer_disk)));
     if !config.own_users {
-        overlay::assemble(&lower, config.layer_bytes, None)?;
+        let layer = layer.first().map_or(Layer::Memory(config.layer_bytes), Layer::Disk);
+        overlay::assemble(&lower, layer, None)?;
     }
     drop(lower);
     let root = overlay::open()?;
