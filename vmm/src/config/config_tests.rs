@@ -112,6 +112,9 @@ fn values_are_checked() {
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00"), "not a MAC address"),
         ("/network-interfaces/0/guest_mac", json!("06:00:AC:10:00:+2"), "not a MAC address"),
         ("/network-interfaces/0/host_dev_name", json!("a/b"), "not an interface's name"),
+        ("/network-interfaces/0/queues", json!(0), "queues is 0, not 1 to 32"),
+        ("/network-interfaces/0/queues", json!(33), "queues is 33, not 1 to 32"),
+        ("/network-interfaces/0/backend", json!("socket"), "unknown variant `socket`"),
         ("/network-interfaces/0/mtu", json!(67), "mtu is 67, not 68 to 65535"),
         ("/network-interfaces/0/mtu", json!(65536), "expected u16"),
         ("/network-interfaces/0/rx_rate_limiter", json!({"colour": 1}), "unknown field `colour`"),
@@ -216,4 +219,25 @@ fn changes_leave_what_they_do_not_name() {
     assert_eq!(told["drives"][0]["rate_limiter"]["bandwidth"]["size"], 3);
     assert_eq!(spec.drive_mut("x").unwrap_err().to_string(), "Invalid drive x: there is no such drive");
     assert_eq!(spec.pmem_mut("x").unwrap_err().to_string(), "Invalid pmem x: there is no such device");
+}
+
+#[test]
+fn an_interface_may_be_behind_passt_or_have_queues() {
+    let with = |more: Value| {
+        let mut value = whole();
+        value["network-interfaces"][0].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        parse(&value).map(|spec| serde_json::to_value(&spec.network_interfaces[0]).unwrap())
+    };
+    let plain = with(json!({})).unwrap();
+    assert!(plain.get("backend").is_none() && plain.get("queues").is_none(), "{plain}");
+    let passt = with(json!({"backend": "passt", "host_dev_name": "/run/a/p.sock"})).unwrap();
+    assert_eq!((&passt["backend"], &passt["host_dev_name"]), (&json!("passt"), &json!("/run/a/p.sock")));
+    assert_eq!(with(json!({"queues": 2})).unwrap()["queues"], 2);
+    assert!(
+        with(json!({"queues": 2, "backend": "passt"})).unwrap_err().contains("passt has one pair of queues")
+    );
+    for path in [String::new(), "a\0b".to_owned(), "/".repeat(108)] {
+        let error = with(json!({"backend": "passt", "host_dev_name": path})).unwrap_err();
+        assert!(error.contains("not a socket's path of 1 to 107 bytes"), "{error}");
+    }
 }

@@ -14,6 +14,9 @@ const MIN_MTU: u16 = 68;
 /// Linux's `sockaddr_un`, without the terminating zero.
 const MAX_PATH: usize = 107;
 
+/// The most pairs of queues: one a processor.
+const MAX_QUEUES: u8 = 32;
+
 /// What a network device is behind. An addition to Firecracker's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +56,11 @@ pub struct NetworkInterface {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(minimum = 68, maximum = 65535))]
     pub mtu: Option<u16>,
+    /// How many pairs of queues it has, each with a thread; one when absent. No more than there are processors, and
+    /// for a tap alone, which must have been made for several. An addition to Firecracker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 32))]
+    pub queues: Option<u8>,
     /// How much the guest may receive.
     #[serde(default)]
     pub rx_rate_limiter: Option<RateLimiter>,
@@ -82,6 +90,15 @@ impl NetworkInterface {
         check_id("network interface", &self.iface_id)?;
         let section = || format!("network interface {}", self.iface_id);
         self.check_host().map_err(|message| ConfigError::invalid(section(), message))?;
+        if !(1..=MAX_QUEUES).contains(&self.pairs()) {
+            return Err(ConfigError::invalid(
+                section(),
+                format!("queues is {}, not 1 to {MAX_QUEUES}", self.pairs()),
+            ));
+        }
+        if self.pairs() > 1 && self.backend == NetworkBackend::Passt {
+            return Err(ConfigError::invalid(section(), "passt has one pair of queues"));
+        }
         if let Some(mtu) = self.mtu
             && mtu < MIN_MTU
         {
@@ -105,6 +122,11 @@ impl NetworkInterface {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How many pairs of queues it has.
+    pub fn pairs(&self) -> u8 {
+        self.queues.unwrap_or(1)
     }
 
     /// Where passt listens.

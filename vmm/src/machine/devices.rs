@@ -116,14 +116,26 @@ fn open_interface(
 ) -> Result<NetDevice, BuildError> {
     let id = &interface.iface_id;
     let refused = |error: Cause| BuildError::Device(id.clone(), error);
-    let port = match interface.backend {
-        NetworkBackend::Tap => Tap::open(&interface.host_dev_name).map(Port::Tap).map_err(Cause::from),
-        NetworkBackend::Passt => Passt::connect(interface.socket()).map(Port::passt).map_err(Cause::from),
+    let (pairs, vcpus) = (interface.pairs(), spec.machine_config.vcpu_count);
+    if pairs > vcpus {
+        return Err(refused(format!("It has {pairs} queues and the machine {vcpus} processors").into()));
+    }
+    let ports: Result<Vec<Port>, Cause> = match interface.backend {
+        NetworkBackend::Tap => Tap::open_queues(&interface.host_dev_name, pairs)
+            .map(|queues| queues.into_iter().map(Port::Tap).collect())
+            .map_err(Cause::from),
+        NetworkBackend::Passt => {
+            Passt::connect(interface.socket()).map(|passt| vec![Port::passt(passt)]).map_err(Cause::from)
+        }
     };
-    let port = port.map_err(refused)?;
+    let ports = ports.map_err(refused)?;
     let metrics = host.metrics.device_group("net", id);
-    let device = NetDevice::new(interface, port, metrics).map_err(|error| refused(error.into()))?;
+    let device = NetDevice::new(interface, ports, metrics).map_err(|error| refused(error.into()))?;
     Ok(match &spec.mmds_config {
+        // A connection's frames may come by any queue, and the service has one stack.
+        Some(config) if config.network_interfaces.contains(id) && pairs > 1 => {
+            return Err(refused("The metadata service is for interfaces with one pair of queues".into()));
+        }
         Some(config) if config.network_interfaces.contains(id) => {
             device.with_metadata(host.mmds.clone(), config.clone())
         }

@@ -33,6 +33,14 @@ impl Port {
         }
     }
 
+    /// Lets the host give frames by this end, or none, where an interface has several.
+    pub fn switch(&self, on: bool) -> io::Result<()> {
+        match self {
+            Port::Tap(tap) => tap.switch(on),
+            Port::Passt(_) => Ok(()),
+        }
+    }
+
     /// What becomes readable with the next frame; None when none will come.
     pub fn frames(&self) -> Option<RawFd> {
         match self {

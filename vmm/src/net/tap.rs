@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
@@ -31,6 +32,12 @@ pub enum TapError {
     /// It is an interface of another kind, or a tap for several queues.
     #[error("Network interface {0} is not a tap with one queue")]
     Kind(String),
+    /// It is an interface of another kind, or a tap for one queue.
+    #[error("Network interface {0} is not a tap for several queues (multi_queue)")]
+    OneQueue(String),
+    /// The kernel gives no more queues.
+    #[error("Tap {0} has not that many queues, or another process has them")]
+    Full(String),
     /// The host has no taps, or not for us.
     #[error("Cannot open /dev/net/tun for tap {name}")]
     Control {
@@ -64,10 +71,12 @@ pub struct Offload {
     pub ufo: bool,
 }
 
-/// An open tap; never waits.
+/// An open tap, or one queue of it; never waits.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
+    /// Whether the kernel gives it frames: always, but for further queues.
+    attached: AtomicBool,
     /// Tests put a socket in the tap's place, which knows no offloads.
     offloads: bool,
 }
@@ -78,18 +87,56 @@ impl Tap {
         if !exists(name)? {
             return Err(TapError::Missing(name.to_owned()));
         }
-        Tap::attach(name)
+        Tap::attach(name, 0)
     }
 
-    /// Attaches to the tap `name`; the kernel makes it if it is missing and we may.
-    fn attach(name: &str) -> Result<Tap, TapError> {
+    /// Opens `count` queues of the tap `name`. All but the first get no frames until they are switched on.
+    pub fn open_queues(name: &str, count: u8) -> Result<Vec<Tap>, TapError> {
+        if count == 1 {
+            return Ok(vec![Tap::open(name)?]);
+        }
+        if !exists(name)? {
+            return Err(TapError::Missing(name.to_owned()));
+        }
+        let mut queues = Vec::new();
+        for number in 0..count {
+            let queue = Tap::attach(name, libc::IFF_MULTI_QUEUE).map_err(|error| match error {
+                TapError::Kind(name) => TapError::OneQueue(name),
+                TapError::Attach { name, source } if source.raw_os_error() == Some(libc::E2BIG) => {
+                    TapError::Full(name)
+                }
+                other => other,
+            })?;
+            queue.switch(number == 0).map_err(|source| TapError::Attach { name: name.to_owned(), source })?;
+            queues.push(queue);
+        }
+        Ok(queues)
+    }
+
+    /// Lets the kernel give this queue frames, or none. What waited in it is lost when it is switched off.
+    pub fn switch(&self, on: bool) -> io::Result<()> {
+        if self.attached.load(Ordering::Acquire) == on || !self.offloads {
+            return Ok(());
+        }
+        // SAFETY: an ifreq is integers and bytes, for which zeros are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        let flag = if on { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+        request.ifr_ifru.ifru_flags = flag as libc::c_short;
+        // SAFETY: TUNSETQUEUE takes a pointer to an ifreq; this one is live.
+        check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &raw mut request) })?;
+        self.attached.store(on, Ordering::Release);
+        Ok(())
+    }
+
+    /// Attaches to the tap `name`, with further flags; the kernel makes it if it is missing and we may.
+    fn attach(name: &str, more: libc::c_int) -> Result<Tap, TapError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(CONTROL)
             .map_err(|source| TapError::Control { name: name.to_owned(), source })?;
-        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | more;
         // SAFETY: an ifreq is integers and bytes, for which zeros are valid.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(NAME_MAX)) {
@@ -108,7 +155,7 @@ impl Tap {
         // SAFETY: TUNSETVNETHDRSZ takes a pointer to an int, which is live.
         check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) })
             .map_err(|source| TapError::Attach { name: name.to_owned(), source })?;
-        Ok(Tap { file, offloads: true })
+        Ok(Tap { file, attached: AtomicBool::new(true), offloads: true })
     }
 
     /// Tells the kernel what the guest finishes itself. Nothing, until this is called.
@@ -132,7 +179,7 @@ impl Tap {
     /// Any descriptor that keeps packets apart, in a tap's place.
     #[cfg(test)]
     pub fn from_socket(socket: impl Into<std::os::fd::OwnedFd>) -> Tap {
-        Tap { file: File::from(socket.into()), offloads: false }
+        Tap { file: File::from(socket.into()), attached: AtomicBool::new(true), offloads: false }
     }
 }
 

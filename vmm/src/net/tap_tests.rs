@@ -53,6 +53,23 @@ fn every_way_to_fail_has_its_sentence() {
 }
 
 #[test]
+fn queues_are_opened_and_switched() {
+    in_own_network("queues_are_opened_and_switched", || {
+        ip("tuntap add many0 mode tap multi_queue");
+        ip("tuntap add one0 mode tap");
+        let queues = Tap::open_queues("many0", 4).unwrap();
+        for _ in 0..2 {
+            queues.iter().for_each(|queue| queue.switch(true).unwrap());
+            queues.iter().skip(1).for_each(|queue| queue.switch(false).unwrap());
+        }
+        let message = |name: &str| Tap::open_queues(name, 2).unwrap_err().to_string();
+        assert_eq!(message("one0"), "Network interface one0 is not a tap for several queues (multi_queue)");
+        assert_eq!(message("none0"), "There is no network interface none0");
+        assert_eq!(Tap::open_queues("one0", 1).unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn offloads_are_taken() {
     in_own_network("offloads_are_taken", || {
         let tap = Tap::new_for_test("off0", "10.79.0.1/24");

@@ -100,6 +100,11 @@ impl Limiter {
         }
     }
 
+    /// Whether anything is limited, or waits still for a limit that was.
+    pub fn limits(&self) -> bool {
+        self.bytes.is_some() || self.operations.is_some() || self.waiting
+    }
+
     /// Whether an operation waits for the timer.
     pub fn waiting(&self) -> bool {
         self.waiting

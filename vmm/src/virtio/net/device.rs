@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use virtio_bindings::virtio_net::{
-    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
-    VIRTIO_NET_F_GUEST_UFO, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
-    VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_UFO, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
 };
 
+use super::control::{ControlWorker, use_pairs};
 use super::limits::{InterfaceHandle, SharedLimits};
 use super::metadata::Metadata;
 use super::receive::Receive;
@@ -24,8 +25,12 @@ use crate::virtio::ring::Ring;
 
 /// Virtio 1.2 section 5.1.
 const DEVICE_TYPE: u32 = 1;
-/// Receive, transmit.
-const QUEUE_SIZES: [u16; 2] = [256, 256];
+/// Of a receive or a transmit queue.
+const QUEUE_SIZE: u16 = 256;
+/// Of the control queue.
+const CONTROL_SIZE: u16 = 64;
+/// What several pairs of queues need.
+const PAIRS: u64 = 1 << VIRTIO_NET_F_MQ | 1 << VIRTIO_NET_F_CTRL_VQ;
 /// What every interface has.
 const FEATURES: u64 = features::COMMON | 1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_MRG_RXBUF;
 /// What the driver may leave to us, and we to the driver; the host's kernel does both.
@@ -38,8 +43,9 @@ const OFFLOADS: u64 = 1 << VIRTIO_NET_F_CSUM
     | 1 << VIRTIO_NET_F_GUEST_TSO6
     | 1 << VIRTIO_NET_F_GUEST_UFO;
 
-/// Where the MTU is in the configuration space, behind the address, the link's status and the number of pairs
-/// of queues (virtio 1.2 section 5.1.4).
+/// Where the number of pairs of queues is in the configuration space, behind the address and the link's status, and
+/// behind it the MTU (virtio 1.2 section 5.1.4).
+const PAIRS_OFFSET: usize = 8;
 const MTU_OFFSET: usize = 10;
 
 /// What Ethernet has when nobody says.
@@ -51,22 +57,36 @@ pub struct NetDevice {
     config: [u8; MTU_OFFSET + 2],
     mtu: Option<u16>,
     shared: Shared,
+    /// The host's ends, one a pair of queues.
+    ports: Vec<Arc<Port>>,
+    queue_sizes: Vec<u16>,
     metadata: Option<(Mmds, Wire)>,
 }
 
 impl NetDevice {
-    /// The interface that `spec` describes, at the other end of `port`. Fails when the host has no timers for
+    /// The interface that `spec` describes, with a pair of queues for each of `ports`. Fails when the host has no timers for
     /// its limits.
-    pub fn new(spec: &NetworkInterface, port: Port, metrics: Arc<NetMetrics>) -> io::Result<NetDevice> {
+    pub fn new(spec: &NetworkInterface, ports: Vec<Port>, metrics: Arc<NetMetrics>) -> io::Result<NetDevice> {
         let mut config = [0; MTU_OFFSET + 2];
         let (front, mtu) = config.split_at_mut(MTU_OFFSET);
         for (to, from) in front.iter_mut().zip(spec.mac()) {
             *to = from;
         }
+        let pairs = u16::from(spec.pairs());
+        if let (true, Some(place)) = (pairs > 1, front.get_mut(PAIRS_OFFSET..)) {
+            place.copy_from_slice(&pairs.to_le_bytes());
+        }
         mtu.copy_from_slice(&spec.mtu.unwrap_or_default().to_le_bytes());
         let limits = SharedLimits::new(spec)?;
-        let shared = Shared { port: Arc::new(port), mac: spec.mac(), limits, metrics };
-        Ok(NetDevice { id: spec.iface_id.clone(), config, mtu: spec.mtu, shared, metadata: None })
+        let ports: Vec<Arc<Port>> = ports.into_iter().map(Arc::new).collect();
+        let first = ports.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let shared = Shared { port: Arc::clone(first), mac: spec.mac(), limits, metrics };
+        let mut queue_sizes = vec![QUEUE_SIZE; 2 * ports.len()];
+        if ports.len() > 1 {
+            queue_sizes.push(CONTROL_SIZE);
+        }
+        let (id, mtu) = (spec.iface_id.clone(), spec.mtu);
+        Ok(NetDevice { id, config, mtu, shared, ports, queue_sizes, metadata: None })
     }
 
     /// The same with the metadata service on it, whose frames the host never sees.
@@ -81,7 +101,7 @@ impl NetDevice {
     pub fn plain(tap: crate::net::Tap, mac: [u8; 6]) -> NetDevice {
         let mac = crate::config::MacAddress(mac);
         let spec = serde_json::json!({"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": mac});
-        NetDevice::new(&serde_json::from_value(spec).unwrap(), Port::Tap(tap), Arc::default()).unwrap()
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), vec![Port::Tap(tap)], Arc::default()).unwrap()
     }
 
     /// The way to change it while it runs.
@@ -101,25 +121,30 @@ impl VirtioDevice for NetDevice {
 
     fn features(&self) -> u64 {
         let offloads = if self.shared.port.offloads() { OFFLOADS } else { 0 };
-        FEATURES | offloads | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
+        let pairs = if self.ports.len() > 1 { PAIRS } else { 0 };
+        FEATURES | offloads | pairs | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         read_config_space(&self.config, offset, data);
     }
 
+    fn threads(&self) -> usize {
+        if self.ports.len() > 1 { self.ports.len() } else { 0 }
+    }
+
     fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let failed = || self.shared.metrics.activate_fails.increment();
-        Ok(Share::whole(self.worker(activation).inspect_err(|_| failed())?))
+        self.workers(activation).inspect_err(|_| failed())
     }
 }
 
 impl NetDevice {
-    fn worker(&self, activation: Activation) -> Result<NetWorker, NeedsReset> {
+    fn workers(&self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
         let accepted = activation.features;
         let has = |bit: u32| accepted & 1 << bit != 0;
         // The driver cannot take unfinished packets without unfinished checksums (section 5.1.3.1).
@@ -135,11 +160,30 @@ impl NetDevice {
         let plain = FRAME_MAX_PLAIN.max(u64::from(self.mtu.unwrap_or_default()) + FRAME_OVERHEAD);
         let frame_max = if large { FRAME_MAX } else { plain };
         let mergeable = has(VIRTIO_NET_F_MRG_RXBUF);
-        let [receive, transmit] =
-            <[Ring; 2]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
-        let receive = Receive::new(receive, frame_max, mergeable);
-        let metadata = self.metadata.clone().map(|(mmds, wire)| Metadata::new(mmds, wire));
-        let metadata = metadata.transpose().map_err(|_| NeedsReset)?;
-        Ok(NetWorker::new(receive, transmit, self.shared.clone(), metadata))
+        // Without the feature there is one pair, and the control queue is behind that.
+        let pairs = if has(VIRTIO_NET_F_MQ) { self.ports.len() } else { 1 };
+        use_pairs(&self.ports, 1).map_err(|_| NeedsReset)?;
+        let mut rings = Ring::from_activation(activation).into_iter();
+        let mut shares = Vec::new();
+        for (number, port) in self.ports.iter().take(pairs).enumerate() {
+            let (Some(receive), Some(transmit)) = (rings.next(), rings.next()) else {
+                return Err(NeedsReset);
+            };
+            let receive = Receive::new(receive, frame_max, mergeable);
+            let metadata = self.metadata.clone().map(|(mmds, wire)| Metadata::new(mmds, wire));
+            let metadata = metadata.transpose().map_err(|_| NeedsReset)?;
+            let shared = Shared { port: Arc::clone(port), ..self.shared.clone() };
+            let worker = Box::new(NetWorker::new(receive, transmit, shared, metadata));
+            shares.push(Share { worker, queues: 2 * number..2 * number + 2 });
+        }
+        if let (true, Some(ring)) = (has(VIRTIO_NET_F_CTRL_VQ), rings.next()) {
+            let worker = Box::new(ControlWorker::new(ring, self.ports.iter().take(pairs).cloned().collect()));
+            shares.push(Share { worker, queues: 2 * pairs..2 * pairs + 1 });
+        }
+        Ok(shares)
     }
 }
+
+#[cfg(test)]
+#[path = "pairs_tests.rs"]
+mod pairs_tests;

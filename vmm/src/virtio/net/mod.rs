@@ -3,6 +3,7 @@
 //! The kernel behind the tap speaks the same header as the driver, so frames pass unseen and uncopied:
 //! checksums and segmentation are between those two.
 
+mod control;
 mod device;
 mod limits;
 mod metadata;

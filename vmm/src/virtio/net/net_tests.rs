@@ -37,7 +37,8 @@ fn device(tap: Tap, more: &Value) -> (NetDevice, Arc<NetMetrics>) {
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let metrics = Arc::<NetMetrics>::default();
     (
-        NetDevice::new(&serde_json::from_value(spec).unwrap(), Port::Tap(tap), metrics.clone()).unwrap(),
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), vec![Port::Tap(tap)], metrics.clone())
+            .unwrap(),
         metrics,
     )
 }

@@ -37,7 +37,11 @@ fn device(more: &Value) -> (NetDevice, Arc<NetMetrics>, UnixStream) {
     let peer = listener.accept().unwrap().0;
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let metrics = Arc::<NetMetrics>::default();
-    (NetDevice::new(&serde_json::from_value(spec).unwrap(), port, metrics.clone()).unwrap(), metrics, peer)
+    (
+        NetDevice::new(&serde_json::from_value(spec).unwrap(), vec![port], metrics.clone()).unwrap(),
+        metrics,
+        peer,
+    )
 }
 
 fn framed(frame: &[u8]) -> Vec<u8> {

@@ -16,6 +16,7 @@ use crate::net::{self, Lost, Passt, Port, Sent};
 use crate::virtio::chain::Chain;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
+use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
 use crate::virtio::span::{NoMemory, Span};
 
@@ -91,22 +92,23 @@ impl NetWorker {
     /// Receives what waits, as far as the driver has room, the limits allow it and others are not kept waiting.
     fn receive(&mut self) -> Result<Turn, NeedsReset> {
         let Shared { port, limits, metrics, .. } = &self.shared;
-        let mut limits = limits.lock();
-        let limiter = &mut limits.receive;
-        if limiter.waiting() {
+        // Without limits other pairs of queues are not kept waiting.
+        let mut limits = Some(limits.lock()).filter(|limits| limits.receive.limits());
+        let mut limiter = limits.as_mut().map(|limits| &mut limits.receive);
+        if limiter.as_ref().is_some_and(|limiter| limiter.waiting()) {
             return Ok(Turn::Done);
         }
         let mut left = TURN_LENGTH;
         while left != 0 {
             left -= 1;
-            if !limiter.ready() {
+            if limiter.as_mut().is_some_and(|limiter| !limiter.ready()) {
                 metrics.rx_rate_limiter_throttled.increment();
                 break;
             }
             match next_frame(&mut self.receive, self.metadata.as_mut(), port)? {
                 Progress::Frame(length) => {
                     let bytes = length.saturating_sub(HEADER_SIZE);
-                    limiter.take(bytes);
+                    limiter.iter_mut().for_each(|limiter| limiter.take(bytes));
                     metrics.rx_count.increment();
                     metrics.rx_packets_count.increment();
                     metrics.rx_bytes_count.add(bytes);
@@ -137,16 +139,21 @@ impl NetWorker {
     /// Sends what waits, as far as the limits allow it.
     fn transmit(&mut self) -> Result<Turn, NeedsReset> {
         let NetWorker { transmit, shared, vectors, metadata, .. } = self;
-        let mut limits = shared.limits.lock();
-        let limiter = &mut limits.transmit;
-        let waited = limiter.waiting();
+        let mut limits = Some(shared.limits.lock()).filter(|limits| limits.transmit.limits());
+        let mut limiter = limits.as_mut().map(|limits| &mut limits.transmit);
+        let waiting =
+            |limiter: &Option<&mut Limiter>| limiter.as_ref().is_some_and(|limiter| limiter.waiting());
+        let waited = waiting(&limiter);
         let bytes = |chain: &Chain| chain.readable().len().saturating_sub(HEADER_SIZE);
         // What the metadata service took, which does not count.
         let mut taken = Vec::new();
         let turn = match waited {
             true => Turn::Done,
             false => transmit.serve_admitted(
-                |chain| shared.port.has_room() && limiter.pass(bytes(chain)),
+                |chain| {
+                    shared.port.has_room()
+                        && limiter.as_mut().is_none_or(|limiter| limiter.pass(bytes(chain)))
+                },
                 |memory, chain| {
                     if send(shared, memory, chain, vectors, metadata.as_mut()) == Way::Metadata {
                         taken.push(bytes(chain));
@@ -156,8 +163,10 @@ impl NetWorker {
             )?,
         };
         shared.port.flush();
-        taken.into_iter().for_each(|bytes| limiter.give_back(bytes));
-        if limiter.waiting() && !waited {
+        for bytes in taken {
+            limiter.iter_mut().for_each(|limiter| limiter.give_back(bytes));
+        }
+        if waiting(&limiter) && !waited {
             shared.metrics.tx_rate_limiter_throttled.increment();
         }
         Ok(turn)
