@@ -15,6 +15,10 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn start(folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
+    start_with(1, folder, tap, interface, script)
+}
+
+fn start_with(vcpus: u8, folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
     let script = format!("{}\n{script}\necho DONE; sleep 1000", tap::UP);
     let initramfs = root::with_modules(folder, &script);
     let mut interface = interface.clone();
@@ -22,7 +26,7 @@ fn start(folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare
     interface["host_dev_name"] = json!(tap.name());
     let sections = json!({
         "network-interfaces": [interface],
-        "machine-config": {"vcpu_count": 1, "mem_size_mib": 256},
+        "machine-config": {"vcpu_count": vcpus, "mem_size_mib": 256},
         "metrics": {"metrics_path": folder.join("metrics")},
     });
     Bare::start(&boot(&asset("vmlinux"), &initramfs, QUIET, sections))
@@ -89,6 +93,20 @@ done"#;
     assert!(net["tx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert!(net["rx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert_eq!((&net["tx_malformed_frames"], &net["tx_spoofed_mac_count"]), (&json!(0), &json!(0)), "{net}");
+}
+
+#[test]
+fn a_guest_finds_the_queues_that_were_asked_for() {
+    let (folder, tap) = (folder(), tap::Tap::with_queues("tap-many"));
+    let script = r#"
+echo queues $(ls /sys/class/net/eth0/queues)
+until ping -c 1 -W 1 172.31.7.1 >/dev/null; do :; done
+for cpu in 1 2; do taskset $cpu ping -c 3 -i 0.2 172.31.7.1 | grep -o '[0-9]*% packet loss'; done"#;
+    let mut machine = start_with(2, folder.path(), &tap, &json!({"queues": 2}), script);
+    let console = machine.await_console("DONE");
+    assert!(console.contains("queues rx-0 rx-1 tx-0 tx-1\n"), "{console}");
+    let whole = console.lines().filter(|line| line.trim_end() == "0% packet loss").count();
+    assert_eq!(whole, 2, "{console}");
 }
 
 #[test]

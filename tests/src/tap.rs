@@ -22,8 +22,21 @@ impl Tap {
     /// When it cannot be made.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
+        Self::with(name, &[])
+    }
+
+    /// The same for several queues.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_queues(name: &'static str) -> Self {
+        Self::with(name, &["multi_queue"])
+    }
+
+    fn with(name: &'static str, more: &[&str]) -> Self {
         let tap = Self(name);
-        ip(&["tuntap", "add", name, "mode", "tap"]);
+        ip(&[&["tuntap", "add", name, "mode", "tap"], more].concat());
         ip(&["addr", "add", &format!("{HOST}/24"), "dev", name]);
         ip(&["link", "set", name, "up"]);
         tap
