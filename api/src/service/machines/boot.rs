@@ -143,7 +143,11 @@ pub fn container(machine: &Machine, image: &Image) -> Result<CreateContainer, Se
     Ok(CreateContainer {
         id: CONTAINER.to_owned(),
         spec: container_spec(&machine.spec, image, &hostname(machine))?,
-        root: RootDisk { device: Device(device), layer: Some(Device(format!("serial:{LAYER}"))) },
+        // An appliance brings an initd of its own, which may be one that knows of no layer.
+        root: RootDisk {
+            device: Device(device),
+            layer: (!is_appliance(image)).then(|| Device(format!("serial:{LAYER}"))),
+        },
         volumes: volumes.collect(),
         end_machine: true,
     })
