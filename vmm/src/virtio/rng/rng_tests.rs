@@ -23,7 +23,8 @@ fn limits_hold_requests_back_and_lose_none() {
     }
     assert!(start.elapsed() >= Duration::from_millis(55), "{:?}", start.elapsed());
     assert_eq!(metrics.entropy_bytes.total(), 256);
-    assert_eq!(metrics.entropy_rate_limiter_throttled.total(), 3);
+    // Less often where this thread was slower than the limit.
+    assert!((1..=3).contains(&metrics.entropy_rate_limiter_throttled.total()));
 }
 
 #[test]
