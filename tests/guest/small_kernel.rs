@@ -22,7 +22,7 @@ const NEEDS: [(&str, &str); 9] = [
     ),
     ("IPv6", "test -e /proc/net/if_inet6"),
     ("keyrings", "test -e /proc/keys"),
-    ("the host's entropy", "grep -q virtio_rng /sys/class/misc/hw_random/rng_current"),
+    ("entropy of the host", "grep -q virtio_rng /sys/class/misc/hw_random/rng_current"),
     ("kvm-clock", "grep -q kvm-clock /sys/devices/system/clocksource/clocksource0/current_clocksource"),
     ("terminals", "test -c /dev/ptmx"),
 ];
