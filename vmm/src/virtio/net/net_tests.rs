@@ -43,13 +43,13 @@ fn device(tap: Tap, more: &Value) -> (NetDevice, Arc<NetMetrics>) {
     )
 }
 
-type Stranger = VirtIONet<ArenaHal, Window, 16>;
+pub type Stranger = VirtIONet<ArenaHal, Window, 16>;
 
 fn stranger(machine: &Machine, tap: Tap) -> Stranger {
     VirtIONet::new(machine.window(NetDevice::plain(tap, MAC)), 2048).unwrap()
 }
 
-fn receive(driver: &mut Stranger) -> Vec<u8> {
+pub fn receive(driver: &mut Stranger) -> Vec<u8> {
     wait_for("a frame", || driver.can_recv());
     let buffer = driver.receive().unwrap();
     let frame = buffer.packet().to_vec();
@@ -281,10 +281,10 @@ fn limits_hold_both_directions_and_lose_nothing() {
     let received = frames_take(25, || assert_eq!(receive(&mut driver), frame[HEADER..]));
     // 20 frames beyond the first five, at a frame in 10.2 ms.
     for took in [sent, received] {
-        assert!(took.as_millis() >= 190, "{took:?}");
+        assert!((190..1000).contains(&took.as_millis()), "{took:?}");
     }
-    assert!(metrics.tx_rate_limiter_throttled.total() > 0, "{metrics:?}");
-    assert!(metrics.rx_rate_limiter_throttled.total() > 0, "{metrics:?}");
+    assert!(metrics.tx_rate_limiter_throttled.total() > 3, "{metrics:?}");
+    assert!(metrics.rx_rate_limiter_throttled.total() > 3, "{metrics:?}");
     assert_eq!((metrics.tx_packets_count.total(), metrics.rx_packets_count.total()), (25, 25));
     assert_eq!((metrics.tx_bytes_count.total(), metrics.rx_bytes_count.total()), (25_350, 25_350));
 

@@ -13,17 +13,16 @@ use virtio_bindings::virtio_net::{VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VI
 use virtio_drivers::device::net::{TxBuffer, VirtIONet};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::tests::{Stranger, receive};
 use crate::config::MacAddress;
 use crate::metrics::NetMetrics;
 use crate::net::{Passt, Port, in_own_network};
-use crate::virtio::driver::{ArenaHal, Buffer, Hostile, Machine, WRITE, Window, wait_for};
+use crate::virtio::driver::{Buffer, Hostile, Machine, WRITE, wait_for};
 use crate::virtio::features::COMMON;
 use crate::virtio::net::NetDevice;
 
 const MAC: [u8; 6] = [6, 0, 0, 0, 0, 1];
 const BUFFERS: u64 = 0x4_0000;
-
-type Stranger = VirtIONet<ArenaHal, Window, 16>;
 
 /// A device that has connected to a socket of ours, and our end.
 fn device(more: &Value) -> (NetDevice, Arc<NetMetrics>, UnixStream) {
@@ -53,14 +52,6 @@ fn read_frame(peer: &mut UnixStream) -> Vec<u8> {
     peer.read_exact(&mut length).unwrap();
     let mut frame = vec![0; u32::from_be_bytes(length) as usize];
     peer.read_exact(&mut frame).unwrap();
-    frame
-}
-
-fn receive(driver: &mut Stranger) -> Vec<u8> {
-    wait_for("a frame", || driver.can_recv());
-    let buffer = driver.receive().unwrap();
-    let frame = buffer.packet().to_vec();
-    driver.recycle_rx_buffer(buffer).unwrap();
     frame
 }
 
@@ -203,9 +194,9 @@ fn limits_hold_passt_as_they_do_a_tap() {
     }
     // 20 frames beyond the first five, at a frame in 10 ms.
     for took in [sent, start.elapsed()] {
-        assert!(took.as_millis() >= 190, "{took:?}");
+        assert!((190..1000).contains(&took.as_millis()), "{took:?}");
     }
-    assert!(metrics.rx_rate_limiter_throttled.total() > 0, "{metrics:?}");
+    assert!(metrics.rx_rate_limiter_throttled.total() > 3, "{metrics:?}");
 }
 
 /// passt at the other end of a stream.

@@ -12,7 +12,7 @@ use crate::virtio::rng::RngDevice;
 #[test]
 fn limits_hold_requests_back_and_lose_none() {
     let machine = Machine::new();
-    let ops = TokenBucket { size: 1, one_time_burst: None, refill_time: 20 };
+    let ops = TokenBucket { size: 1, one_time_burst: None, refill_time: 200 };
     let limits = RateLimiter { bandwidth: None, ops: Some(ops) };
     let metrics = Arc::<EntropyMetrics>::default();
     let device = RngDevice::new("rng", &limits, metrics.clone()).unwrap();
@@ -21,10 +21,9 @@ fn limits_hold_requests_back_and_lose_none() {
     for _ in 0..4 {
         assert_eq!(rng.request_entropy(&mut [0; 64]).unwrap(), 64);
     }
-    assert!(start.elapsed() >= Duration::from_millis(55), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(595), "{:?}", start.elapsed());
     assert_eq!(metrics.entropy_bytes.total(), 256);
-    // Less often where this thread was slower than the limit.
-    assert!((1..=3).contains(&metrics.entropy_rate_limiter_throttled.total()));
+    assert_eq!(metrics.entropy_rate_limiter_throttled.total(), 3);
 }
 
 #[test]
