@@ -39,6 +39,9 @@ enum Task {
     /// The half of a bench inside the lab.
     #[command(hide = true)]
     BenchInside(bench::InsideArgs),
+    /// The load of a bench, in a guest.
+    #[command(hide = true)]
+    BenchLoad(bench::LoadArgs),
     /// The first process of a lab machine.
     #[command(hide = true)]
     LabAgent,
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Openapi(args) => openapi::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchInside(args) => bench::inside(&args),
+        Task::BenchLoad(args) => bench::load(&args),
         Task::LabAgent => lab::agent(),
         Task::LabPlace(args) => lab::place(&args),
     };

@@ -22,21 +22,39 @@ const PLAN: &str = "plan.json";
 /// The figures, in the folder that comes back.
 const FIGURES: &str = "bench.json";
 
-/// A folder that is carried to [`FOLDER`].
+/// The lab's memory in MiB, when a bench does not say.
+const MEMORY: u32 = 6144;
+
+/// A folder that is carried to [`FOLDER`], and the lab that it is carried into.
 #[derive(Debug)]
-pub struct Carried(TempDir);
+pub struct Carried {
+    temporary: TempDir,
+    memory: u32,
+    ticking: bool,
+}
 
 impl Carried {
     /// An empty one.
     pub fn new() -> Result<Self> {
         let temporary = tempfile::tempdir().context("Cannot make a temporary folder")?;
         fs::create_dir(temporary.path().join("bench")).context("Cannot make the bench's folder")?;
-        Ok(Self(temporary))
+        Ok(Self { temporary, memory: MEMORY, ticking: false })
+    }
+
+    /// Into a lab with so much memory, in MiB.
+    pub fn memory(self, memory: u32) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Into a lab whose kernel's clock ticks: under the instruction clock it otherwise stands still sooner or later
+    /// when guests have more to do than to start.
+    pub fn ticking(self) -> Self {
+        Self { ticking: true, ..self }
     }
 
     /// Where files are put that the half inside needs.
     pub fn folder(&self) -> PathBuf {
-        self.0.path().join("bench")
+        self.temporary.path().join("bench")
     }
 
     /// Copies the peers in; gives ours, QEMU microvm and them as the lab will find them.
@@ -63,14 +81,15 @@ impl Carried {
     ) -> Result<(F, u8)> {
         fs::write(self.folder().join(PLAN), serde_json::to_vec(plan)?)
             .context("Cannot write the bench's plan")?;
-        let out = self.0.path().join("out");
+        let out = self.temporary.path().join("out");
         let agent = Path::new(lab::PLACE).join(lab::AGENT);
         let code = lab::run(&LabArgs {
             // Of several processors under the instruction clock, one spins through its whole slice while it waits for
             // another (QEMU 7.2), so that only counts are worth anything.
             icount: common.smp == 1,
             smp: common.smp,
-            memory: 6144,
+            ticking: self.ticking,
+            memory: self.memory,
             timeout: common.timeout,
             carry: vec![self.folder()],
             out: Some(out.clone()),

@@ -2,25 +2,30 @@
 //!
 //! A bench is a folder with two halves. The one outside packs what it needs ([`carry::Carried`]) and shows
 //! what comes back; the one inside the lab starts VMMs ([`subject`], [`guest`], [`process`]) and counts
-//! ([`counters`], [`trace`], [`smaps`]).
+//! ([`counters`], [`tally`], [`trace`], [`smaps`]).
 
 mod api;
 mod boot;
 mod carry;
 mod counters;
 mod guest;
+mod histogram;
 mod memory;
+mod net;
 mod outcome;
 mod process;
 mod smaps;
 mod subject;
 mod table;
+mod tally;
 mod trace;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+
+pub use net::LoadArgs;
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -37,6 +42,8 @@ enum Bench {
     Memory(memory::MemoryArgs),
     /// Requests a second and system calls a request of the VMM's API.
     Api(api::ApiArgs),
+    /// TCP both ways and requests through a tap on a bridge, against QEMU microvm with and without vhost.
+    Net(net::NetArgs),
 }
 
 /// What every bench takes.
@@ -70,6 +77,7 @@ enum Name {
     Boot,
     Memory,
     Api,
+    Net,
 }
 
 /// Measures; 0 when everything could be and nothing is missed.
@@ -78,7 +86,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         Bench::Boot(args) => boot::run(args),
         Bench::Memory(args) => memory::run(args),
         Bench::Api(args) => api::run(args),
+        Bench::Net(args) => net::run(args),
     }
+}
+
+/// The half in a guest: a load.
+pub fn load(args: &LoadArgs) -> Result<u8> {
+    net::load(args)
 }
 
 /// The half inside the lab.
@@ -87,5 +101,6 @@ pub fn inside(args: &InsideArgs) -> Result<u8> {
         Name::Boot => boot::inside(),
         Name::Memory => memory::inside(),
         Name::Api => api::inside(),
+        Name::Net => net::inside(),
     }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-const FOLDER: &str = "/sys/kernel/tracing";
+/// The kernel's tracer.
+pub const FOLDER: &str = "/sys/kernel/tracing";
 const EVENTS: [&str; 6] = [
     "kvm/kvm_exit",
     "kvm/kvm_pio",

@@ -20,13 +20,14 @@ use crate::host;
 const KERNEL_LINE: &str =
     "console=ttyS0 quiet loglevel=3 panic=-1 cryptomgr.notests kvm.ignore_msrs=1 kvm.report_ignored_msrs=0";
 
-/// More words where the emulator's timers run beside its processors. QEMU 7.2 then loses an interrupt now and
-/// then: its SVM helpers change a processor's pending interrupts without a lock. A one-shot timer that is lost
-/// stops the machine for good; one that ticks makes the next tick look again at what is pending.
+/// More words where the emulator's devices and timers run beside its processors. QEMU 7.2 then loses an interrupt now
+/// and then: its SVM helpers change a processor's pending interrupts without a lock. A one-shot timer that is lost
+/// stops the machine for good; one that ticks makes the next tick look again at what is pending. Under the
+/// instruction clock that is rare while one guest starts, and certain while many do or while one is loaded.
 const TICKING: &str = "nohz=off highres=off";
 
-fn kernel_line(icount: bool) -> String {
-    if icount { KERNEL_LINE.to_owned() } else { format!("{KERNEL_LINE} {TICKING}") }
+fn kernel_line(ticking: bool) -> String {
+    if ticking { format!("{KERNEL_LINE} {TICKING}") } else { KERNEL_LINE.to_owned() }
 }
 
 /// Builds what is missing, starts the machine and stays with it until the command has ended.
@@ -178,7 +179,7 @@ fn command(args: &LabArgs, image: &Image, lab: &Lab, port: &UnixStream) -> Comma
         .arg(image.kernel())
         .arg("-initrd")
         .arg(image.initramfs())
-        .args(["-append", &kernel_line(args.icount)]);
+        .args(["-append", &kernel_line(args.ticking || !args.icount)]);
     let root = format!("file={},snapshot=on", image.root().display().to_string().replace(',', ",,"));
     let parcel = format!("file=/proc/self/fd/{},readonly=on", lab.parcel.as_raw_fd());
     for drive in [root, parcel] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Processes, network links, cgroups, virtual machines and files at one moment.
+/// Processes, network links, sockets with names, cgroups, virtual machines and files at one moment.
 #[derive(Debug)]
 pub struct Left(BTreeSet<String>);
 
@@ -26,6 +26,10 @@ impl Left {
                 names(Path::new(folder)).into_iter().filter(is_machine).map(|name| format!("{kind} {name}")),
             );
         }
+        // The eighth word, where there is one, is the socket's name (unix(7)).
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let sockets = sockets.lines().skip(1).filter_map(|line| line.split_whitespace().nth(7));
+        seen.extend(sockets.map(|name| format!("socket {name}")));
         beneath(Path::new("/sys/fs/cgroup"), "cgroup", true, &mut seen);
         folders.iter().for_each(|folder| beneath(folder, "file", false, &mut seen));
         Self(seen)

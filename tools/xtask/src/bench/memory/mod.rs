@@ -28,11 +28,10 @@ pub use runner::run as inside;
 pub struct MemoryArgs {
     #[command(flatten)]
     common: Common,
-    /// How many machines there are at once. QEMU has a fifth of them: it reads the kernel into memory of its own.
+    /// How many machines there are at once.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=64))]
     machines: u16,
-    /// Measure only this one: fifty machines of each take twenty minutes on the instruction clock, and three with
-    /// `--smp 2`, which compares memory as well.
+    /// Measure only this one: fifty machines of each take long on the instruction clock.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
@@ -42,7 +41,7 @@ pub fn run(args: &MemoryArgs) -> Result<u8> {
     carry::need(&["vmlinux", "initramfs", "bulkhead-vmm", "bulkhead", "bulkhead-image", "xtask"])?;
     host::ensure(&[host::BUSYBOX])?;
     let busybox = host::find(host::BUSYBOX.program).context("busybox is not installed")?;
-    let carried = Carried::new()?;
+    let carried = Carried::new()?.ticking().memory(plan::LAB_MEMORY);
     let initramfs = guest::initramfs(&super::boot::plan::init_script())?;
     fs::write(carried.folder().join("initramfs"), initramfs).context("Cannot write the guest's initramfs")?;
     // The image of the daemon's machines.

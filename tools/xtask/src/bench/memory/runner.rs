@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use super::super::carry;
 use super::super::outcome::{self, Outcome};
-use super::super::{carry, subject::Kind};
 use super::plan::{DAEMON, Plan};
 use super::report::Report;
 use super::{daemon, fleet};
@@ -12,11 +12,8 @@ use super::{daemon, fleet};
 pub fn run() -> Result<u8> {
     let mut plan: Plan = carry::plan()?;
     let mut subjects = std::mem::take(&mut plan.subjects);
-    let mut results = outcome::of_each(&mut subjects, |subject| {
-        let qemu = subject.kind == Kind::QemuMicrovm;
-        let machines = if qemu { plan.machines.div_ceil(5) } else { plan.machines };
-        fleet::measure(subject, &plan.guest, machines)
-    })?;
+    let mut results =
+        outcome::of_each(&mut subjects, |subject| fleet::measure(subject, &plan.guest, plan.machines))?;
     if plan.daemon {
         results.push(Outcome::new(DAEMON, "through the daemon".to_owned(), daemon::measure(&plan)));
     }
