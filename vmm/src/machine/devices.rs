@@ -29,7 +29,7 @@ use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
 use crate::virtio::block::BlockHandle;
 use crate::virtio::console::{ConsoleDevice, Typed};
 use crate::virtio::device::VirtioDevice;
-use crate::virtio::mmio::{MmioTransport, QUEUE_NOTIFY_OFFSET};
+use crate::virtio::mmio::{IDLE_ACKNOWLEDGEMENT, MmioTransport, QUEUE_NOTIFY_OFFSET};
 use crate::virtio::net::{InterfaceHandle, NetDevice};
 use crate::virtio::pmem::PmemHandle;
 use crate::virtio::rng::RngDevice;
@@ -153,6 +153,8 @@ pub(super) fn attach_virtio(
     buses: &mut Buses,
 ) -> Result<(Vec<VirtioWindow>, Vec<LoopThread>), BuildError> {
     let (mut windows, mut threads) = (Vec::new(), Vec::new());
+    // Nobody waits for it: acknowledgements end in the kernel.
+    let idle = event()?;
     for ((slot, line), device) in (0u64..).zip(layout::VIRTIO_LINES).zip(devices) {
         let id = device.id().to_owned();
         let refused = |error: Cause| BuildError::Device(id, error);
@@ -172,6 +174,8 @@ pub(super) fn attach_virtio(
         for (queue, event) in (0u32..).zip(transport.queue_events()) {
             vm.connect_doorbell(event, address + QUEUE_NOTIFY_OFFSET, queue)?;
         }
+        let (acknowledge, value) = IDLE_ACKNOWLEDGEMENT;
+        vm.connect_doorbell(&idle, address + acknowledge, value)?;
         buses.memory.insert(address, layout::VIRTIO_WINDOW, Arc::new(Mutex::new(transport)))?;
         windows.push(VirtioWindow { address, line });
     }

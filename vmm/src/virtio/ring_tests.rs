@@ -28,8 +28,10 @@ fn quiet(driver: &Hostile) -> bool {
     driver.interrupts() == 0
 }
 
+/// An interrupt comes; the driver looks why, as drivers do: before that it gets no other.
 fn interrupted(driver: &Hostile) {
     wait_for("an interrupt", || driver.interrupts() > 0);
+    assert_eq!(driver.read(0x060), 1);
 }
 
 #[test]

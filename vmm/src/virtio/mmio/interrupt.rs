@@ -8,7 +8,7 @@ use super::negotiation::status;
 use crate::virtio::device::Interrupt;
 
 /// Buffers were used (virtio 1.2 section 4.2.2, `InterruptStatus` bit 0).
-const USED_BUFFERS: u32 = 1;
+pub const USED_BUFFERS: u32 = 1;
 /// The configuration or the device's status changed (bit 1).
 const CONFIGURATION: u32 = 2;
 
@@ -26,12 +26,13 @@ impl Line {
         Line { irq, pending: AtomicU32::new(0), broken: AtomicU32::new(0) }
     }
 
-    /// The `InterruptStatus` register.
-    pub fn pending(&self) -> u32 {
-        self.pending.load(Ordering::Acquire)
+    /// A driver reads the `InterruptStatus` register. It is about to look at the used rings: what is used from now on
+    /// is another interrupt. So its acknowledgement, which would take back the same, need not come to this process.
+    pub fn look(&self) -> u32 {
+        self.pending.fetch_and(!USED_BUFFERS, Ordering::AcqRel)
     }
 
-    /// Takes back the reasons in `handled`.
+    /// Takes back the reasons in `handled`. Of [`USED_BUFFERS`] alone KVM does not tell.
     pub fn acknowledge(&self, handled: u32) {
         self.pending.fetch_and(!handled, Ordering::AcqRel);
     }
@@ -54,7 +55,10 @@ impl Line {
     }
 
     fn raise(&self, reason: u32) {
-        self.pending.fetch_or(reason, Ordering::AcqRel);
+        // The driver has yet to look after the last interrupt, and will find this, too.
+        if self.pending.fetch_or(reason, Ordering::AcqRel) & reason & USED_BUFFERS != 0 {
+            return;
+        }
         // Fails only when 2^64 - 1 interrupts wait already.
         let _ = self.irq.write(1);
     }

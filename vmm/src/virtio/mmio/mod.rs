@@ -6,4 +6,4 @@ mod queue_setup;
 mod registers;
 mod transport;
 
-pub use self::transport::{MmioTransport, QUEUE_NOTIFY_OFFSET};
+pub use self::transport::{IDLE_ACKNOWLEDGEMENT, MmioTransport, QUEUE_NOTIFY_OFFSET};

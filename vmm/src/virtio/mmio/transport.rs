@@ -5,7 +5,7 @@ use std::sync::Arc;
 use virtio_queue::{Queue, QueueT};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::interrupt::Line;
+use super::interrupt::{Line, USED_BUFFERS};
 use super::negotiation::{Negotiation, Step};
 use super::queue_setup::{Part, QueueSetup};
 use super::registers as register;
@@ -18,6 +18,8 @@ use crate::virtio::worker_loop::{WorkerId, WorkerLoopHandle};
 
 /// Where in the window drivers write the index of a queue with new buffers.
 pub const QUEUE_NOTIFY_OFFSET: u64 = register::QUEUE_NOTIFY;
+/// Where drivers acknowledge an interrupt, and the value that need not come here: see [`Line::look`].
+pub const IDLE_ACKNOWLEDGEMENT: (u64, u32) = (register::INTERRUPT_ACKNOWLEDGE, USED_BUFFERS);
 
 /// A device behind its registers.
 pub struct MmioTransport {
@@ -83,7 +85,7 @@ impl MmioTransport {
             register::DEVICE_FEATURES => self.negotiation.offered_half(self.device.features()),
             register::QUEUE_SIZE_MAX => self.queue().map_or(0, |queue| queue.size_max().into()),
             register::QUEUE_READY => self.queue().map_or(0, |queue| queue.ready().into()),
-            register::INTERRUPT_STATUS => self.line.pending(),
+            register::INTERRUPT_STATUS => self.line.look(),
             register::STATUS => self.negotiation.status() | self.line.broken(),
             // There are no shared memory regions.
             offset if register::SHARED_MEMORY.contains(&offset) => u32::MAX,
