@@ -1,8 +1,9 @@
-//! What people run: `cargo xtask lab | build | kernel | check | bench`. One file (or folder) a task.
+//! What people run: `cargo xtask lab | build | kernel | check | conformance | bench`. One file (or folder) a task.
 
 mod bench;
 mod build;
 mod check;
+mod conformance;
 mod cpio;
 mod host;
 mod kernel;
@@ -34,6 +35,8 @@ enum Task {
     Check,
     /// Describe the VMM's API in `vmm/openapi.yaml`, from the code.
     Openapi(openapi::OpenapiArgs),
+    /// Try container runtimes by the clauses of the OCI runtime specification.
+    Conformance(conformance::ConformanceArgs),
     /// Measure on the lab's instruction clock.
     Bench(bench::BenchArgs),
     /// The half of a bench inside the lab.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Kernel(args) => kernel::run(&args),
         Task::Check => check::run(),
         Task::Openapi(args) => openapi::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchInside(args) => bench::inside(&args),
         Task::BenchLoad(args) => bench::load(&args),

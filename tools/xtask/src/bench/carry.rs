@@ -93,6 +93,7 @@ impl Carried {
             timeout: common.timeout,
             carry: vec![self.folder()],
             out: Some(out.clone()),
+            with: Vec::new(),
             shell: false,
             in_place: false,
             verbose: false,

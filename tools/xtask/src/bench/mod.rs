@@ -7,6 +7,7 @@
 mod api;
 mod boot;
 mod carry;
+mod container;
 mod counters;
 mod guest;
 mod histogram;
@@ -15,6 +16,7 @@ mod net;
 mod outcome;
 mod process;
 mod smaps;
+mod strace;
 mod subject;
 mod table;
 mod tally;
@@ -44,6 +46,8 @@ enum Bench {
     Api(api::ApiArgs),
     /// TCP both ways and requests through a tap on a bridge, against QEMU microvm with and without vhost.
     Net(net::NetArgs),
+    /// What it takes to run `/bin/true` in a container, against crun and runc.
+    Container(container::ContainerArgs),
 }
 
 /// What every bench takes.
@@ -78,6 +82,7 @@ enum Name {
     Memory,
     Api,
     Net,
+    Container,
 }
 
 /// Measures; 0 when everything could be and nothing is missed.
@@ -87,6 +92,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         Bench::Memory(args) => memory::run(args),
         Bench::Api(args) => api::run(args),
         Bench::Net(args) => net::run(args),
+        Bench::Container(args) => container::run(args),
     }
 }
 
@@ -102,5 +108,6 @@ pub fn inside(args: &InsideArgs) -> Result<u8> {
         Name::Memory => memory::inside(),
         Name::Api => api::inside(),
         Name::Net => net::inside(),
+        Name::Container => container::inside(),
     }
 }

@@ -34,7 +34,7 @@ fn kernel_line(ticking: bool) -> String {
 pub fn run(args: &LabArgs, clock: Clock) -> Result<u8> {
     let deadline = (!args.shell).then(|| Instant::now() + Duration::from_secs(args.timeout));
     host::ensure(&[host::QEMU])?;
-    let image = Image::obtain(clock)?;
+    let image = Image::obtain(&args.with, clock)?;
     clock.mark("lab image found");
     let lab =
         Lab { parcel: tempfile::tempfile()?, console: tempfile::tempfile()?, out: tempfile::tempfile()? };

@@ -19,9 +19,9 @@ const RECIPE: u32 = 1;
 const SUITE: &str = "bookworm";
 
 /// What is in the lab beside `minbase`.
-const PACKAGES: &str = "amazon-ec2-utils,busybox-static,cpio,curl,e2fsprogs,erofs-utils,ethtool,iperf3,\
+const PACKAGES: &str = "amazon-ec2-utils,busybox-static,cpio,crun,curl,e2fsprogs,erofs-utils,ethtool,iperf3,\
     iproute2,iputils-ping,jq,kmod,libcap2-bin,nftables,passt,procps,psmisc,python3,python3-nftables,\
-    qemu-system-x86,qemu-utils,redis-server,redis-tools,socat,strace,tcpdump,util-linux,xz-utils,zstd";
+    qemu-system-x86,qemu-utils,redis-server,redis-tools,runc,socat,strace,tcpdump,util-linux,xz-utils,zstd";
 
 /// The root disk's size; the file is sparse.
 const ROOT_SIZE: &str = "8G";
@@ -59,11 +59,13 @@ impl Image {
         self.folder.join("root.ext4")
     }
 
-    /// Finds the image in the cache or builds it there; of two builders one waits for the other.
-    pub fn obtain(clock: Clock) -> Result<Self> {
+    /// Finds the image in the cache or builds it there; of two builders one waits for the other. What more is asked
+    /// for than every lab has makes an image of its own.
+    pub fn obtain(with: &[String], clock: Clock) -> Result<Self> {
         let kernel = KernelPackage::newest()?;
+        let packages = [&[PACKAGES.to_owned()], with].concat().join(",");
         let recipe =
-            format!("{RECIPE}\n{SUITE}\n{PACKAGES}\n{ROOT_SIZE}\n{MODULES:?}\n{kernel:?}\n{}", init_script());
+            format!("{RECIPE}\n{SUITE}\n{packages}\n{ROOT_SIZE}\n{MODULES:?}\n{kernel:?}\n{}", init_script());
         let digest = hex::encode(Sha256::digest(recipe.as_bytes()));
         let lab = workspace::cache_dir()?.join("lab");
         let image = Self { folder: lab.join(digest.get(..16).unwrap_or(&digest)) };
@@ -81,14 +83,14 @@ impl Image {
         let temporary = lab.join("unfinished");
         remove(&temporary)?;
         fs::create_dir(&temporary).with_context(|| format!("Cannot make {}", temporary.display()))?;
-        build(&temporary, &kernel, clock)?;
+        build(&temporary, &kernel, &packages, clock)?;
         fs::write(temporary.join("recipe"), recipe)?;
         fs::rename(&temporary, &image.folder).context("Cannot keep the lab's root")?;
         Ok(image)
     }
 }
 
-fn build(folder: &Path, kernel: &KernelPackage, clock: Clock) -> Result<()> {
+fn build(folder: &Path, kernel: &KernelPackage, packages: &str, clock: Clock) -> Result<()> {
     let deb = kernel.fetch()?;
     let package = folder.join("package");
     host::run_quietly(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&package))?;
@@ -102,7 +104,7 @@ fn build(folder: &Path, kernel: &KernelPackage, clock: Clock) -> Result<()> {
     host::run_quietly(
         private("mmdebstrap")
             .args(["--variant=minbase", "--aptopt=APT::Install-Recommends \"false\""])
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={packages}"))
             .arg(SUITE)
             .arg(&root),
     )?;

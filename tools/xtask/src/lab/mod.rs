@@ -51,6 +51,10 @@ pub struct LabArgs {
     /// A folder to which the lab's `/out` is copied when the command has ended.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// A package of Debian's that the lab's root has beside its own: another root, built and kept apart. May be
+    /// repeated.
+    #[arg(long, value_name = "PACKAGE")]
+    pub with: Vec<String>,
     /// Give a prompt on this terminal.
     #[arg(long, conflicts_with_all = ["icount"])]
     pub shell: bool,
