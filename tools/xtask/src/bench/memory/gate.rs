@@ -44,7 +44,7 @@ mod tests {
             |name: &str, figures| Outcome { name: name.to_owned(), version: String::new(), figures };
         let daemon = Figures::new(footprint, &[footprint], &[1.0], Vec::new());
         let results = vec![outcome("bulkhead-vmm", Ok(figures)), outcome("bulkhead run", Ok(daemon))];
-        Report { host: String::new(), guest_mib: 64, results }
+        Report { host: String::new(), guest_mib: 64, steady: true, results }
     }
 
     #[test]

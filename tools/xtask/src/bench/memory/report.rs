@@ -18,6 +18,9 @@ pub struct Report {
     pub host: String,
     /// A guest's memory.
     pub guest_mib: u32,
+    /// Whether the clock counts instructions: without that, times are shown against one another.
+    #[serde(default)]
+    pub steady: bool,
     /// One for each VMM, and one for the daemon.
     pub results: Vec<Outcome<Figures>>,
 }
@@ -61,7 +64,7 @@ impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
         let number = |of: fn(&Figures) -> u64| self.each(move |figures| of(figures).to_string());
-        let rows = [
+        let mut rows = vec![
             ("", self.results.iter().map(|outcome| outcome.name.clone()).collect()),
             ("alone, outside guest memory, KiB: RSS", number(|figures| figures.alone.rss_kib)),
             ("  PSS", number(|figures| figures.alone.pss_kib)),
@@ -72,14 +75,20 @@ impl Report {
             ("  private dirty", number(|figures| figures.last.private_dirty_kib)),
             ("the last's guest memory, KiB: PSS", number(|figures| figures.last.guest_pss_kib)),
             ("a machine, all of it, KiB: PSS, mean", number(|figures| figures.mean_pss_kib)),
-            ("the first is up after, ms", self.each(|figures| format!("{:.0}", figures.first_up_ms))),
-            ("all are up after, ms", self.each(|figures| format!("{:.0}", figures.all_up_ms))),
-            (
-                "  a machine",
-                self.each(|figures| format!("{:.0}", figures.all_up_ms / figures.machines as f64)),
-            ),
             ("left over", number(|figures| figures.left_over.len() as u64)),
         ];
+        if self.steady {
+            rows.push((
+                "the first is up after, ms",
+                self.each(|figures| format!("{:.0}", figures.first_up_ms)),
+            ));
+            rows.push(("all are up after, ms", self.each(|figures| format!("{:.0}", figures.all_up_ms))));
+            let each = |figures: &Figures| format!("{:.0}", figures.all_up_ms / figures.machines as f64);
+            rows.push(("  a machine", self.each(each)));
+        } else if let Some(first) = self.results.iter().find_map(|outcome| outcome.figures.as_ref().ok()) {
+            let of_first = |figures: &Figures| format!("{:.2}", figures.all_up_ms / first.all_up_ms);
+            rows.push(("all are up after, times the first's", self.each(of_first)));
+        }
         let mut text = format!("guests of {} MiB\n{}", self.guest_mib, lay_out(&rows));
         for outcome in &self.results {
             let _ = writeln!(text, "{} ({})", outcome.name, outcome.version);
@@ -118,8 +127,8 @@ mod tests {
         let outcome =
             |name: &str, figures| Outcome { name: name.to_owned(), version: "1".to_owned(), figures };
         let results = vec![outcome("ours", Ok(figures)), outcome("theirs", Err("it ended".to_owned()))];
-        let table = Report { host: String::new(), guest_mib: 64, results }.table();
-        for wanted in ["guests of 64 MiB", "2200", "left over: file x", "not measured: it ended"] {
+        let table = Report { host: String::new(), guest_mib: 64, steady: false, results }.table();
+        for wanted in ["guests of 64 MiB", "1.00", "2200", "left over: file x", "not measured: it ended"] {
             assert!(table.contains(wanted), "{table}");
         }
     }
