@@ -132,6 +132,7 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         kind: Some((*kind).to_owned()),
         source: Some((*source).to_owned()),
         options: owned(options),
+        ..Mount::default()
     });
     let namespaces = [
         NamespaceKind::Pid,

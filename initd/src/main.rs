@@ -1,4 +1,5 @@
-//! `initd`: process 1 of every guest, and the runtime of its containers.
+//! `initd`: process 1 of every guest, and the runtime of its containers. Under the name `bulkhead-oci` it is an OCI
+//! runtime by itself.
 
 mod agent;
 mod boot;
@@ -6,16 +7,20 @@ mod clock;
 mod console;
 mod container;
 mod isolation;
+mod oci;
 mod reaper;
 mod rootfs;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args();
-    let name = arguments.next();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().and_then(|name| name.into_string().ok());
     if name.as_deref() == Some(container::stage::NAME) {
-        return container::stage::enter(arguments.next().as_deref());
+        return container::stage::enter(arguments.next().and_then(|word| word.into_string().ok()).as_deref());
+    }
+    if name.as_deref().is_some_and(oci::is_asked) {
+        return oci::main(arguments);
     }
     if rustix::process::getpid() == rustix::process::Pid::INIT && name.as_deref() == Some("/init") {
         live();

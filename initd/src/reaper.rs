@@ -30,6 +30,27 @@ impl Exit {
     }
 }
 
+/// Waits for the end of a child, in a program that has no [`Reaper`].
+pub fn wait_for(pid: i32) -> io::Result<Exit> {
+    loop {
+        match wait_child(pid, WaitOptions::empty()) {
+            Ok(Some(exit)) => return Ok(exit),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// How a child has ended, or nothing where it has not.
+pub fn look_for(pid: i32) -> io::Result<Option<Exit>> {
+    wait_child(pid, WaitOptions::NOHANG)
+}
+
+fn wait_child(pid: i32, options: WaitOptions) -> io::Result<Option<Exit>> {
+    let found = rustix::process::waitpid(Pid::from_raw(pid), options)?;
+    Ok(found.map(|(_, status)| Exit::from_status(status)))
+}
+
 /// Knows who waits for whom.
 #[derive(Debug, Default)]
 pub struct Reaper {

@@ -48,6 +48,19 @@ fn process() -> oci::Process {
         rlimits: vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1024, hard: 4096 }],
         no_new_privileges: true,
         oom_score_adj: Some(100),
+        console_size: Some(oci::ConsoleSize { height: 24, width: 80 }),
+        apparmor_profile: Some("docker-default".into()),
+        selinux_label: Some("a:b:c".into()),
+        scheduler: Some(oci::Scheduler {
+            policy: "SCHED_FIFO".into(),
+            nice: Some(0),
+            priority: Some(1),
+            flags: words(&["SCHED_FLAG_RESET_ON_FORK"]),
+            runtime: Some(0),
+            deadline: Some(0),
+            period: Some(0),
+        }),
+        io_priority: Some(oci::IoPriority { class: "IOPRIO_CLASS_BE".into(), priority: 4 }),
     }
 }
 
@@ -56,6 +69,9 @@ fn seccomp() -> oci::Seccomp {
         default_action: "SCMP_ACT_ERRNO".into(),
         default_errno_ret: Some(38),
         architectures: words(&["SCMP_ARCH_X86_64"]),
+        flags: words(&["SECCOMP_FILTER_FLAG_LOG"]),
+        listener_path: Some("/run/listener".into()),
+        listener_metadata: Some("free".into()),
         syscalls: vec![oci::SyscallRule {
             names: words(&["personality"]),
             action: "SCMP_ACT_ALLOW".into(),
@@ -95,19 +111,77 @@ fn linux() -> oci::Linux {
                 limit: Some(64 << 20),
                 reservation: Some(1 << 20),
                 swap: Some(-1),
+                check_before_update: Some(true),
             }),
             cpu: Some(oci::CpuLimit {
                 shares: Some(1024),
                 quota: Some(50_000),
                 period: Some(100_000),
                 cpus: Some("0-1".into()),
+                mems: Some("0".into()),
+                burst: Some(1000),
+                idle: Some(1),
+                realtime_runtime: Some(0),
+                realtime_period: Some(0),
             }),
             pids: Some(oci::PidsLimit { limit: 100 }),
+            ..resources()
         }),
         seccomp: Some(seccomp()),
         sysctl: BTreeMap::from([("net.core.somaxconn".into(), "1024".into())]),
         masked_paths: words(&["/proc/kcore"]),
         readonly_paths: words(&["/proc/sys"]),
+        rootfs_propagation: Some("rprivate".into()),
+        time_offsets: BTreeMap::from([("boottime".into(), oci::TimeOffset { secs: -1, nanosecs: 2 })]),
+        mount_label: Some("a:b:c".into()),
+        personality: Some(oci::Personality { domain: "LINUX32".into(), flags: words(&["X"]) }),
+        intel_rdt: Some(serde_json::json!({ "closID": "a" })),
+    }
+}
+
+fn resources() -> oci::Resources {
+    let throttle = oci::ThrottleDevice { major: 8, minor: 0, rate: 1 << 20 };
+    oci::Resources {
+        devices: vec![oci::DeviceRule {
+            allow: true,
+            kind: Some("c".into()),
+            major: Some(10),
+            minor: Some(229),
+            access: Some("rwm".into()),
+        }],
+        block_io: Some(oci::BlockIo {
+            weight: Some(500),
+            weight_device: vec![oci::WeightDevice { major: 8, minor: 0, weight: Some(100) }],
+            throttle_read_bps_device: vec![throttle],
+            throttle_write_bps_device: vec![throttle],
+            throttle_read_iops_device: vec![throttle],
+            throttle_write_iops_device: vec![throttle],
+        }),
+        hugepage_limits: vec![oci::HugepageLimit { page_size: "2MB".into(), limit: 2 << 20 }],
+        rdma: BTreeMap::from([(
+            "mlx5_1".into(),
+            oci::RdmaLimit { hca_handles: Some(3), hca_objects: Some(1000) },
+        )]),
+        unified: BTreeMap::from([("memory.oom.group".into(), "1".into())]),
+        ..oci::Resources::default()
+    }
+}
+
+fn hooks() -> oci::Hooks {
+    let hook = oci::Hook {
+        path: "/bin/true".into(),
+        args: words(&["true"]),
+        env: words(&["A=B"]),
+        timeout: Some(5),
+    };
+    let one = || vec![hook.clone()];
+    oci::Hooks {
+        prestart: one(),
+        create_runtime: one(),
+        create_container: one(),
+        start_container: one(),
+        poststart: one(),
+        poststop: one(),
     }
 }
 
@@ -117,13 +191,28 @@ fn spec() -> oci::Spec {
         process: process(),
         root: Some(oci::Root { path: "rootfs".into(), readonly: true }),
         hostname: Some("redis".into()),
+        domainname: Some("example".into()),
+        hooks: Some(hooks()),
         mounts: vec![oci::Mount {
             destination: "/proc".into(),
             kind: Some("proc".into()),
             source: Some("proc".into()),
             options: words(&["nosuid"]),
+            uid_mappings: vec![oci::IdMapping { container_id: 0, host_id: 1, size: 2 }],
+            gid_mappings: vec![oci::IdMapping { container_id: 0, host_id: 1, size: 2 }],
         }],
         linux: linux(),
+        annotations: BTreeMap::from([("org.example".into(), "free".into())]),
+    }
+}
+
+fn state() -> oci::State {
+    oci::State {
+        oci_version: "1.2.0".into(),
+        id: "redis".into(),
+        status: oci::Status::Created,
+        pid: 7,
+        bundle: "/bundle".into(),
         annotations: BTreeMap::from([("org.example".into(), "free".into())]),
     }
 }
@@ -195,6 +284,7 @@ fn samples() -> BTreeMap<&'static str, Value> {
         ("agent.ContainerStatus.stopped", sample(&status(Stopped, Some(exit)))),
         ("agent.ExitStatus", sample(&exit)),
         ("agent.SignalRequest", sample(&agent::SignalRequest { signal: 15, all: true })),
+        ("oci.State", sample(&state())),
         ("agent.PowerOff", sample(&agent::PowerOff { code: 3 })),
         ("agent.Fault", sample(&agent::Fault { message: "There is no container redis".into() })),
         ("boot.Autostart", sample(&boot::Autostart { container: create_container() })),

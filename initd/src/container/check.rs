@@ -1,10 +1,11 @@
 //! Says what is wrong with a container that is asked for, before anything is made.
 
 use bulkhead_protocol::agent::CreateContainer;
-use bulkhead_protocol::oci::{NamespaceKind, Spec};
+use bulkhead_protocol::oci::{Hooks, NamespaceKind, Process, Spec};
 
 use crate::isolation::capabilities::{CapabilityError, Sets};
 use crate::isolation::rlimits::{self, RlimitError};
+use crate::isolation::schedule::{self, ScheduleError};
 use crate::isolation::seccomp::{Program, SeccompError};
 use crate::isolation::user_namespace::{MappingError, Maps};
 use crate::rootfs::{RootfsError, device, mounts, nodes};
@@ -43,6 +44,9 @@ pub enum SpecError {
     /// The resource limits are wrong.
     #[error(transparent)]
     Rlimit(#[from] RlimitError),
+    /// What says when it runs is wrong.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// The system call filter is wrong.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
@@ -79,6 +83,8 @@ pub fn check(request: &CreateContainer) -> Result<(), SpecError> {
             .map_err(|reason| RootfsError::Refused { target: volume.destination.clone(), reason })?;
     }
     rlimits::check(&spec.process.rlimits)?;
+    schedule::check(&spec.process, spec.linux.personality.as_ref())?;
+    check_absent(spec)?;
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
     Program::build(spec.linux.seccomp.as_ref(), &capabilities)?;
     Ok(())
@@ -94,7 +100,14 @@ fn check_id(id: &str) -> Result<(), SpecError> {
 }
 
 fn check_process(spec: &Spec) -> Result<(), SpecError> {
-    let process = &spec.process;
+    if spec.process.terminal {
+        return Err(wrong("process.terminal", "true", "terminals are not offered yet"));
+    }
+    process(&spec.process)
+}
+
+/// What holds for every program of a container.
+pub fn process(process: &Process) -> Result<(), SpecError> {
     match process.args.first().map(String::as_str) {
         None => return Err(wrong("process.args", "empty", "its first word is the program to run")),
         Some("") => return Err(wrong("process.args", "\"\"", "its first word is the program to run")),
@@ -105,9 +118,6 @@ fn check_process(spec: &Spec) -> Result<(), SpecError> {
     }
     if process.cwd.split('/').any(|part| part == "..") {
         return Err(wrong("process.cwd", &process.cwd, "it has a component `..`"));
-    }
-    if process.terminal {
-        return Err(wrong("process.terminal", "true", "terminals are not offered yet"));
     }
     let zero = |text: &&String| text.contains('\0');
     if let Some(text) = process.args.iter().chain(&process.env).chain([&process.cwd]).find(zero) {
@@ -142,6 +152,23 @@ fn check_namespaces(spec: &Spec) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+/// What a guest has nothing for is refused, and not left out in silence.
+fn check_absent(spec: &Spec) -> Result<(), SpecError> {
+    let set = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
+    let asked = [
+        ("process.apparmorProfile", set(&spec.process.apparmor_profile)),
+        ("process.selinuxLabel", set(&spec.process.selinux_label)),
+        ("linux.mountLabel", set(&spec.linux.mount_label)),
+        ("linux.intelRdt", spec.linux.intel_rdt.is_some()),
+        ("linux.rootfsPropagation", set(&spec.linux.rootfs_propagation)),
+        ("hooks", spec.hooks.as_ref().is_some_and(|hooks| *hooks != Hooks::default())),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((property, _)) => Err(wrong(property, "set", "a guest has nothing of the kind")),
+        None => Ok(()),
+    }
 }
 
 /// Ids that the user namespace does not have cannot be taken on. A `username` is looked up later.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bulkhead_protocol::agent::{ContainerState, ContainerStatus, CreateContainer, ExitStatus};
+use bulkhead_protocol::oci::Spec;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
@@ -17,7 +18,7 @@ use super::spawn::{self, Child, SpawnError};
 use super::user_namespace::{SettleError, Settlement};
 use super::{Container, ContainerError, Containers, MAX_CONTAINERS, check, delete, output, shape, stage};
 use crate::isolation::cgroup::{self, Cgroup};
-use crate::isolation::device_filter::{self, AllowedDevice};
+use crate::isolation::device_filter::{self, Rule};
 use crate::isolation::user_namespace::Maps;
 use crate::reaper::Exit;
 use crate::rootfs::{RootfsError, mounts};
@@ -91,7 +92,8 @@ impl Containers {
         let maps = Maps::parse(&request.spec.linux)
             .map_err(|source| ContainerError::Spec { id: id.clone(), source: source.into() })?;
         let config = self.stage_config(request);
-        let settled = maps.map(|maps| (maps, config.spec.clone(), config.layer_bytes));
+        let layer_bytes = Self::layer_bytes(&config.spec);
+        let settled = maps.map(|maps| (maps, config.spec.clone(), layer_bytes));
         let config = written(&config).map_err(spawn_failed)?;
         let ends = Ends::make().map_err(spawn_failed)?;
         if let Some((maps, ..)) = &settled {
@@ -124,27 +126,35 @@ impl Containers {
     }
 
     fn stage_config(&self, request: CreateContainer) -> stage::Config {
-        let memory = rustix::system::sysinfo();
-        let memory = cgroup::container_memory(memory.totalram.saturating_mul(memory.mem_unit.into()));
-        let limit = request.spec.linux.resources.as_ref().and_then(|resources| resources.memory.as_ref());
-        let limit = limit.and_then(|memory| memory.limit).and_then(|limit| u64::try_from(limit).ok());
         let mut spec = request.spec;
         if spec.mounts.is_empty() {
             spec.mounts = mounts::defaults();
         }
         let hostname = spec.hostname.clone().or_else(|| self.surroundings.hostname.clone());
-        stage::Config {
-            hostname: hostname.unwrap_or_else(|| request.id.clone()),
+        let guest = stage::Guest {
             addresses: self.surroundings.addresses.clone(),
             resolvers: self.surroundings.resolvers.clone(),
-            // Half, so that a full root is an error of write() and not the end of the container.
-            layer_bytes: limit.filter(|limit| *limit > 0).unwrap_or(memory).min(memory) / 2,
-            own_network: shape::own_network(&spec),
-            own_users: shape::own_users(&spec),
+            layer_bytes: Self::layer_bytes(&spec),
             layer_disk: request.root.layer.is_some(),
             volumes: request.volumes.into_iter().map(|volume| volume.destination).collect(),
+        };
+        stage::Config {
+            hostname: Some(hostname.unwrap_or_else(|| request.id.clone())),
+            own_network: shape::own_network(&spec),
+            own_users: shape::own_users(&spec),
+            world: stage::World::Guest(guest),
             spec,
         }
+    }
+
+    /// How many bytes may be written to the root where memory takes them: half, so that a full root is an error
+    /// of write() and not the end of the container.
+    fn layer_bytes(spec: &Spec) -> u64 {
+        let memory = rustix::system::sysinfo();
+        let memory = cgroup::container_memory(memory.totalram.saturating_mul(memory.mem_unit.into()));
+        let limit = spec.linux.resources.as_ref().and_then(|resources| resources.memory.as_ref());
+        let limit = limit.and_then(|memory| memory.limit).and_then(|limit| u64::try_from(limit).ok());
+        limit.filter(|limit| *limit > 0).unwrap_or(memory).min(memory) / 2
     }
 
     /// Sees to it that the container's end is known, whoever asks and whenever.
@@ -227,23 +237,14 @@ fn make_cgroup(request: &CreateContainer) -> Result<Cgroup, ContainerError> {
     let resources = linux.resources.clone().unwrap_or_default();
     let failed = |source| ContainerError::Cgroup { id: id.clone(), source };
     let cgroup = Cgroup::create(name, &resources).map_err(failed)?;
-    let more: Vec<_> = linux.devices.iter().filter_map(allowed).collect();
     let limited = cgroup.open().map_err(failed).and_then(|directory| {
-        device_filter::restrict(&directory, &more)
+        device_filter::restrict(&directory, &Rule::of_guest(&linux.devices))
             .map_err(|source| ContainerError::Devices { id: id.clone(), source })
     });
     if limited.is_err() {
         let _ = cgroup.remove();
     }
     limited.map(|()| cgroup)
-}
-
-fn allowed(device: &bulkhead_protocol::oci::Device) -> Option<AllowedDevice> {
-    Some(AllowedDevice {
-        block: device.kind == "b",
-        major: u32::try_from(device.major).ok()?,
-        minor: Some(u32::try_from(device.minor).ok()?),
-    })
 }
 
 /// Why a container's process did not do what it was asked.

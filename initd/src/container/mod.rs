@@ -1,19 +1,20 @@
 //! Containers: one file a verb, and what the verbs share.
 
-mod check;
+pub mod check;
 mod clone;
 mod create;
 mod delete;
 mod disks;
 mod ends;
+pub mod hooks;
 pub mod log;
 mod output;
-mod shape;
-mod signal;
-mod spawn;
+pub mod shape;
+pub mod signal;
+pub mod spawn;
 pub mod stage;
 mod start;
-mod user_namespace;
+pub mod user_namespace;
 mod wait;
 
 use std::collections::BTreeMap;

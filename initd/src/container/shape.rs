@@ -29,19 +29,46 @@ pub fn own_users(spec: &Spec) -> bool {
     spec.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User)
 }
 
-/// The flags of `clone3` for the container's first process.
+/// Whether a specification asks for a new namespace of this kind.
+pub fn is_new(spec: &Spec, kind: NamespaceKind) -> bool {
+    spec.linux.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
+}
+
+/// The flags of `clone3` for the first process of a guest's container.
 ///
 /// Processes, mounts, host name and IPC are always its own. The cgroup namespace is made later, by the process
 /// itself: made here, its root would be the cgroup of the one who calls.
 pub fn clone_flags(spec: &Spec) -> u64 {
-    let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if own_network(spec) {
-        flags |= libc::CLONE_NEWNET;
+    let own = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    u64::from(own.unsigned_abs()) | new_namespaces(spec)
+}
+
+/// The flags of `clone3` for the namespaces that a specification asks for, but those that the process makes
+/// itself: cgroups, and clocks, which are set before anybody has them.
+pub fn new_namespaces(spec: &Spec) -> u64 {
+    let flags = spec.linux.namespaces.iter().filter(|namespace| namespace.path.is_none());
+    flags.fold(0, |flags, namespace| {
+        flags
+            | u64::from(match namespace.kind {
+                NamespaceKind::Cgroup | NamespaceKind::Time => 0,
+                kind => flag(kind).unsigned_abs(),
+            })
+    })
+}
+
+/// The flag of `clone` and `setns` for a kind of namespace.
+pub fn flag(kind: NamespaceKind) -> i32 {
+    match kind {
+        NamespaceKind::Pid => libc::CLONE_NEWPID,
+        NamespaceKind::Network => libc::CLONE_NEWNET,
+        NamespaceKind::Mount => libc::CLONE_NEWNS,
+        NamespaceKind::Ipc => libc::CLONE_NEWIPC,
+        NamespaceKind::Uts => libc::CLONE_NEWUTS,
+        NamespaceKind::User => libc::CLONE_NEWUSER,
+        NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
+        // CLONE_NEWTIME, which this version of the libc crate lacks here.
+        NamespaceKind::Time => 0x80,
     }
-    if own_users(spec) {
-        flags |= libc::CLONE_NEWUSER;
-    }
-    flags.unsigned_abs().into()
 }
 
 /// What is wrong with a kernel parameter that a container wants to set. `own_network` allows the network's,
@@ -60,6 +87,28 @@ pub fn check_sysctl(name: &str, own_network: bool, own_users: bool) -> Result<()
         _ if name.starts_with("net.") && own_network => Ok(()),
         _ if name.starts_with("net.") => Err("the container has the guest's network"),
         _ => Err("it is the guest's and not the container's"),
+    }
+}
+
+/// The same for a bundle's container, which has the namespaces that `has` says.
+pub fn check_bundle_sysctl(name: &str, has: impl Fn(NamespaceKind) -> bool) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'_' | b'-' | b':');
+    let separated = name.replace('/', ".");
+    if !name.bytes().all(plain) || separated.contains("..") || separated.starts_with('.') {
+        return Err("it is no kernel parameter's name");
+    }
+    match separated.as_str() {
+        "kernel.domainname" | "kernel.hostname" if has(NamespaceKind::Uts) => Ok(()),
+        "kernel.domainname" | "kernel.hostname" => Err("linux.namespaces names no uts namespace"),
+        name if IPC.contains(&name) || name.starts_with("fs.mqueue.") => match has(NamespaceKind::Ipc) {
+            true => Ok(()),
+            false => Err("linux.namespaces names no ipc namespace"),
+        },
+        name if name.starts_with("net.") => match has(NamespaceKind::Network) {
+            true => Ok(()),
+            false => Err("linux.namespaces names no network namespace"),
+        },
+        _ => Err("it is the host's and not the container's"),
     }
 }
 

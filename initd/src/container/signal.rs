@@ -49,7 +49,7 @@ impl Container {
 }
 
 /// The signal of that number, if there is one.
-fn signal_of(number: i32) -> Option<Signal> {
+pub fn signal_of(number: i32) -> Option<Signal> {
     // SAFETY: the kernel has signals 1 to 64. It is only sent, to a process that does not share our C
     // library, whose reserved signals are thus not touched.
     (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })

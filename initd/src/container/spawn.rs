@@ -6,8 +6,9 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -89,6 +90,11 @@ pub fn memory_file(content: &[u8]) -> Result<OwnedFd, SpawnError> {
     let mut file = File::from(memory);
     file.write_all(content).and_then(|()| file.rewind()).map_err(failed)?;
     Ok(file.into())
+}
+
+/// A short path of something that is open, for calls that take no handle. It holds in this process.
+pub fn handle_path(file: &impl AsRawFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// A process that has just been made.

@@ -73,7 +73,7 @@ impl Settlement {
         let users = user_namespace::open(pid)?;
         rlimits::raise(pid, &spec.process.rlimits)?;
         for mount in [&disks.root].into_iter().chain(&disks.volumes) {
-            setattr::map_ids(mount, &users).map_err(RootfsError::step("map the ids of a disk"))?;
+            setattr::map_ids(mount, &users, false).map_err(RootfsError::step("map the ids of a disk"))?;
         }
         in_mount_namespace(pid, || prepare(&maps, &spec, disks, layer_bytes))?;
         gate.open()?;

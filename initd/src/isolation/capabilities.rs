@@ -136,6 +136,19 @@ impl Sets {
     }
 }
 
+/// The names of all capabilities that are known.
+pub fn names() -> impl Iterator<Item = String> {
+    NAMES.iter().map(|name| format!("CAP_{name}"))
+}
+
+/// Makes effective for the calling thread what it may have.
+pub fn raise() -> Result<(), CapabilityError> {
+    let failed = |error: Errno| CapabilityError::Set(error.into());
+    let sets = rustix::thread::capabilities(None).map_err(failed)?;
+    let sets = CapabilitySets { effective: sets.permitted, ..sets };
+    rustix::thread::set_capabilities(None, sets).map_err(failed)
+}
+
 fn bits(names: &[String]) -> Result<u64, CapabilityError> {
     names.iter().try_fold(0, |bits, name| Ok(bits | bit(name)?))
 }

@@ -10,10 +10,13 @@ use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
 #[derive(Debug, thiserror::Error)]
 pub enum RlimitError {
     /// No limit has that name.
-    #[error("There is no resource limit {0}")]
+    #[error("process.rlimits names {0}, and there is no such limit")]
     Unknown(String),
+    /// A limit is named more than once.
+    #[error("process.rlimits names {0} twice")]
+    Twice(String),
     /// The soft limit is above the hard one.
-    #[error("The resource limit {0} is higher than its ceiling")]
+    #[error("process.rlimits has {0} higher than its ceiling")]
     Order(String),
     /// The kernel refused it.
     #[error("Cannot set the resource limit {kind}")]
@@ -30,8 +33,11 @@ const NOFILE: (u64, u64) = (1024, 524_288);
 
 /// Says what is wrong with the limits, before anything is made.
 pub fn check(limits: &[Rlimit]) -> Result<(), RlimitError> {
-    for limit in limits {
+    for (index, limit) in limits.iter().enumerate() {
         resource(&limit.kind)?;
+        if limits[..index].iter().any(|other| other.kind == limit.kind) {
+            return Err(RlimitError::Twice(limit.kind.clone()));
+        }
         if limit.soft > limit.hard {
             return Err(RlimitError::Order(limit.kind.clone()));
         }
@@ -41,11 +47,17 @@ pub fn check(limits: &[Rlimit]) -> Result<(), RlimitError> {
 
 /// Sets the limits of the calling process.
 pub fn apply(limits: &[Rlimit]) -> Result<(), RlimitError> {
-    for (kind, soft, hard) in all(limits) {
-        let limit = rustix::process::Rlimit { current: value(soft), maximum: value(hard) };
-        setrlimit(resource(kind)?, limit).map_err(failed(kind))?;
-    }
-    Ok(())
+    limits.iter().try_for_each(|limit| set(&limit.kind, limit.soft, limit.hard))
+}
+
+/// Sets the limits of the calling process, and those that every container of a guest gets.
+pub fn apply_with_defaults(limits: &[Rlimit]) -> Result<(), RlimitError> {
+    all(limits).try_for_each(|(kind, soft, hard)| set(kind, soft, hard))
+}
+
+fn set(kind: &str, soft: u64, hard: u64) -> Result<(), RlimitError> {
+    let limit = rustix::process::Rlimit { current: value(soft), maximum: value(hard) };
+    setrlimit(resource(kind)?, limit).map_err(failed(kind))
 }
 
 /// Raises the ceilings of another process, our child, so that it can [`apply`] the limits without privileges of

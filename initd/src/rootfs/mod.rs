@@ -1,8 +1,11 @@
 //! A container's file system: its root, what is mounted in it, its devices, and the way into it.
 
 pub mod beneath;
+mod copy_up;
 pub mod device;
 pub mod disk;
+pub mod entrance;
+pub mod file_system;
 pub mod files;
 pub mod identity;
 pub mod masks;

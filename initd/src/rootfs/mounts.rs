@@ -5,22 +5,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use bulkhead_protocol::oci::Mount;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::beneath::{Beneath, Links};
-use super::options::{Bind, Options};
-use super::{RootfsError, setattr};
+use super::options::{Attributes, Bind, Options};
+use super::{RootfsError, copy_up, file_system, setattr};
 use crate::boot::STAGE;
 
-/// File systems that a container may ask for. They have no device behind them.
+/// File systems that a guest's container may ask for. They have no device behind them.
 const KINDS: [&str; 6] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2"];
 
-/// Says what is wrong with the mounts, before anything is made.
+/// Says what is wrong with the mounts of a guest's container, before anything is made.
 pub fn check(mounts: &[Mount]) -> Result<(), RootfsError> {
     for mount in mounts {
         let refuse = |reason: String| RootfsError::Refused { target: mount.destination.clone(), reason };
         check_destination(&mount.destination).map_err(refuse)?;
-        let options = Options::parse(&mount.options).map_err(refuse)?;
+        let options = Options::parse(&mount.options);
         if is_bind(mount, &options) {
             let source = mount.source.as_deref().unwrap_or("");
             if !source.starts_with('/') {
@@ -28,6 +28,9 @@ pub fn check(mounts: &[Mount]) -> Result<(), RootfsError> {
             }
         } else if !KINDS.contains(&kind(mount)) {
             return Err(refuse(format!("the file system {} is not offered", kind(mount))));
+        }
+        if options.idmap.is_some() {
+            return Err(refuse("its ids cannot be mapped in a guest".into()));
         }
     }
     Ok(())
@@ -55,6 +58,7 @@ pub fn defaults() -> Vec<Mount> {
         kind: Some(kind.into()),
         source: Some(kind.into()),
         options: options.iter().map(ToString::to_string).collect(),
+        ..Mount::default()
     };
     vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -74,7 +78,8 @@ pub fn defaults() -> Vec<Mount> {
 /// Mounts sysfs where [`apply`] finds it, for a container that may not mount it itself.
 pub fn keep_sysfs() -> Result<(), RootfsError> {
     let failed = |error: Errno| RootfsError::step("mount sysfs for the container")(error);
-    let mount = new_mount("sysfs", "sysfs", &Options::none()).map_err(failed)?;
+    let mount =
+        file_system::new("sysfs", "sysfs", &Options::none(), MountAttrFlags::empty()).map_err(failed)?;
     let path = kept_sysfs();
     rustix::fs::mkdir(path.as_str(), Mode::from_raw_mode(0o755)).map_err(failed)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -89,29 +94,100 @@ fn kept_sysfs() -> String {
 fn take_sysfs(options: &Options) -> Result<OwnedFd, RootfsError> {
     let failed = RootfsError::step("take the sysfs that is kept");
     let mount = copy(rustix::fs::CWD, &kept_sysfs(), false).map_err(failed)?;
-    setattr::set(&mount, options.set, options.clear, false)
+    let attributes = options.attributes;
+    setattr::set(&mount, attributes.set, attributes.clear, false)
         .map_err(RootfsError::step("set the attributes of sysfs"))?;
     Ok(mount)
 }
 
-/// Mounts one of the specification's mounts. `sysfs_is_kept` tells that [`keep_sysfs`] was called.
-pub fn apply(root: &Beneath, mount: &Mount, sysfs_is_kept: bool) -> Result<(), RootfsError> {
+/// What somebody with more rights has done for a mount.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// [`keep_sysfs`] was called.
+    pub sysfs_is_kept: bool,
+    /// The container has users of its own, whom the kernel does not let mount everything.
+    pub own_users: bool,
+    /// The bind's source, which hangs in no tree yet, its ids mapped.
+    pub source: Option<OwnedFd>,
+}
+
+/// Mounts one of the specification's mounts.
+pub fn apply(root: &Beneath, mount: &Mount, given: Given) -> Result<(), RootfsError> {
     let target = mount.destination.as_str();
-    let refuse = |reason| RootfsError::Refused { target: target.to_owned(), reason };
-    let options = Options::parse(&mount.options).map_err(refuse)?;
+    let options = Options::parse(&mount.options);
     if is_bind(mount, &options) {
-        return bind(root, mount, &options);
+        return bind(root, mount, &options, given.source);
     }
     let kind = kind(mount);
-    let source = mount.source.as_deref().unwrap_or(kind);
-    let source = match kind {
-        "sysfs" if sysfs_is_kept => take_sysfs(&options)?,
-        _ => new_mount(kind, source, &options).map_err(RootfsError::mount(kind, target))?,
-    };
     // The kernel's own views are never put where an image's link points.
-    let links = if kind == "tmpfs" { Links::Follow } else { Links::Refuse };
+    let links = if KINDS.contains(&kind) && kind != "tmpfs" { Links::Refuse } else { Links::Follow };
     let place = root.make_directory(target, links).map_err(RootfsError::path("make the folder", target))?;
-    attach(&source, &place).map_err(RootfsError::mount(kind, target))
+    let made = make(mount, kind, options, &place, &given)?;
+    if let Some(made) = made {
+        attach(&made, &place).map_err(RootfsError::mount(kind, target))?;
+        spread(mount, &made)?;
+    }
+    Ok(())
+}
+
+/// The new mount, or nothing where it lies at its place already.
+fn make(
+    mount: &Mount,
+    kind: &str,
+    mut options: Options,
+    place: &OwnedFd,
+    given: &Given,
+) -> Result<Option<OwnedFd>, RootfsError> {
+    let target = mount.destination.as_str();
+    let source = mount.source.as_deref().unwrap_or(kind);
+    let mut attributes = options.attributes.set;
+    match kind {
+        "sysfs" if given.sysfs_is_kept => return take_sysfs(&options).map(Some),
+        "cgroup2" => options.data.clear(),
+        "tmpfs" if !options.data.iter().any(|(key, _)| key == "mode") => {
+            let stat = rustix::fs::fstat(place).map_err(RootfsError::mount(kind, target))?;
+            options.data.push(("mode".into(), Some(format!("{:o}", stat.st_mode & 0o7777))));
+        }
+        _ => {}
+    }
+    if options.copy_up {
+        attributes -= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    if file_system::is_long(&options) {
+        let made =
+            file_system::mount_at(place, kind, source, &options).map_err(RootfsError::mount(kind, target))?;
+        set(&made, options.attributes, false).map_err(RootfsError::mount(kind, target))?;
+        return spread(mount, &made).map(|()| None);
+    }
+    let made = match file_system::new(kind, source, &options, attributes) {
+        // Who has users but not the network of his own sees the host's sysfs and cgroups.
+        Err(Errno::PERM) if given.own_users && matches!(kind, "sysfs" | "cgroup2") => {
+            let path = if kind == "sysfs" { "/sys" } else { "/sys/fs/cgroup" };
+            let made = copy(rustix::fs::CWD, path, true).map_err(RootfsError::mount(kind, target))?;
+            set(&made, options.attributes, false).map_err(RootfsError::mount(kind, target))?;
+            made
+        }
+        made => made.map_err(RootfsError::mount(kind, target))?,
+    };
+    if options.copy_up {
+        copy_up::copy(place, &made).map_err(RootfsError::path("copy what is at", target))?;
+        set(&made, options.attributes, false).map_err(RootfsError::mount(kind, target))?;
+    }
+    Ok(Some(made))
+}
+
+fn set(mount: &OwnedFd, attributes: Attributes, recursive: bool) -> std::io::Result<()> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    setattr::set(mount, attributes.set, attributes.clear, recursive)
+}
+
+/// Says how a mount that is at its place spreads.
+fn spread(mount: &Mount, made: &OwnedFd) -> Result<(), RootfsError> {
+    let Some(propagation) = Options::parse(&mount.options).propagation else { return Ok(()) };
+    setattr::propagate(made, propagation)
+        .map_err(RootfsError::path("set the propagation of the mount on", &mount.destination))
 }
 
 /// Puts the mount `source` on the place that is open as `target`.
@@ -132,42 +208,36 @@ pub fn copy(directory: impl AsFd, path: &str, recursive: bool) -> Result<OwnedFd
     rustix::mount::open_tree(directory, path, flags)
 }
 
-fn bind(root: &Beneath, mount: &Mount, options: &Options) -> Result<(), RootfsError> {
+fn bind(root: &Beneath, mount: &Mount, options: &Options, given: Option<OwnedFd>) -> Result<(), RootfsError> {
     let target = mount.destination.as_str();
     let source = mount.source.as_deref().unwrap_or("/");
-    let failed = |error: Errno| RootfsError::mount(&format!("a bind of the guest's {source}"), target)(error);
-    let recursive = options.bind == Some(Bind::Recursive);
-    let copy = copy(rustix::fs::CWD, source, recursive).map_err(failed)?;
-    if !(options.set | options.clear).is_empty() {
-        setattr::set(&copy, options.set, options.clear, options.recursive_attributes)
-            .map_err(RootfsError::mount("a bind", target))?;
-    }
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&copy).map_err(failed)?.st_mode);
-    let place = if kind == FileType::Directory {
-        root.make_directory(target, Links::Follow)
-    } else {
-        root.make_file(target, Links::Follow)
+    let failed = |error: Errno| RootfsError::mount(&format!("a bind of {source}"), target)(error);
+    let copy = match given {
+        Some(given) => given,
+        None => copy(rustix::fs::CWD, source, options.bind == Some(Bind::Recursive)).map_err(failed)?,
     };
-    attach(&copy, place.map_err(RootfsError::path("make", target))?).map_err(failed)
+    set(&copy, options.attributes, false)
+        .and_then(|()| set(&copy, options.recursive, true))
+        .map_err(RootfsError::mount("a bind", target))?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&copy).map_err(failed)?.st_mode);
+    // Nothing is put where a link in the kernel's own views points.
+    let links = if in_kernel_view(target) { Links::Refuse } else { Links::Follow };
+    let place = if kind == FileType::Directory {
+        root.make_directory(target, links)
+    } else {
+        root.make_file(target, links)
+    };
+    attach(&copy, place.map_err(RootfsError::path("make", target))?).map_err(failed)?;
+    spread(mount, &copy)
 }
 
-/// `source` is but a name that `/proc/mounts` shows.
-fn new_mount(kind: &str, source: &str, options: &Options) -> Result<OwnedFd, Errno> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, "source", source)?;
-    if kind != "cgroup2" {
-        for (key, value) in &options.data {
-            match value {
-                Some(value) => rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str())?,
-                None => rustix::mount::fsconfig_set_flag(&context, key.as_str())?,
-            }
-        }
-    }
-    rustix::mount::fsconfig_create(&context)?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.set)
+/// Whether a place lies in /proc or /sys.
+fn in_kernel_view(path: &str) -> bool {
+    let first = path.split('/').find(|part| !part.is_empty() && *part != ".");
+    matches!(first, Some("proc" | "sys"))
 }
 
-fn is_bind(mount: &Mount, options: &Options) -> bool {
+pub fn is_bind(mount: &Mount, options: &Options) -> bool {
     options.bind.is_some() || mount.kind.as_deref() == Some("bind")
 }
 
@@ -183,8 +253,7 @@ fn kind(mount: &Mount) -> &str {
 /// Whether the container's /dev is its own, to be filled with nodes, and not a bind of another.
 pub fn owns_dev(mounts: &[Mount]) -> bool {
     !mounts.iter().any(|mount| {
-        mount.destination.trim_end_matches('/') == "/dev"
-            && Options::parse(&mount.options).is_ok_and(|options| is_bind(mount, &options))
+        mount.destination.trim_end_matches('/') == "/dev" && is_bind(mount, &Options::parse(&mount.options))
     })
 }
 
@@ -195,43 +264,5 @@ pub const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
-        let options = options.iter().map(ToString::to_string).collect();
-        Mount {
-            destination: destination.into(),
-            kind: Some(kind.into()),
-            source: Some(source.into()),
-            options,
-        }
-    }
-
-    #[test]
-    fn destinations_stay_below_the_root() {
-        for right in ["/data", "/a/b/", "/...", "/a/./b"] {
-            assert!(check_destination(right).is_ok(), "{right}");
-        }
-        for wrong in ["", "/", "//", "/.", "data", "/a/../b", "/..", "/a\0"] {
-            assert!(check_destination(wrong).is_err(), "{wrong}");
-        }
-        assert!(check_destination(&format!("/{}", "x".repeat(65536))).is_err());
-    }
-
-    #[test]
-    fn only_known_kinds_are_offered() {
-        assert!(check(&defaults()).is_ok());
-        assert!(check(&[mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])]).is_ok());
-        assert!(check(&[mount("/data", "ext4", "/dev/vda", &[])]).is_err());
-        assert!(check(&[mount("/data", "bind", "relative", &["rbind"])]).is_err());
-        assert!(check(&[mount("/data", "none", "/run/x", &["bind", "ro"])]).is_ok());
-        assert!(check(&[mount("/data", "tmpfs", "tmpfs", &["rshared"])]).is_err());
-    }
-
-    #[test]
-    fn a_bound_dev_is_left_alone() {
-        assert!(owns_dev(&defaults()));
-        assert!(!owns_dev(&[mount("/dev/", "none", "/dev", &["rbind"])]));
-    }
-}
+#[path = "mounts_tests.rs"]
+mod tests;

@@ -24,8 +24,19 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Fills /dev. The caller's umask is 0. `kept` tells that [`keep`] made the nodes, to be bound.
-pub fn make(root: &Beneath, devices: &[Device], kept: bool) -> Result<(), RootfsError> {
+/// Where nodes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// They are made.
+    New,
+    /// [`keep`] made them, to be bound.
+    Kept,
+    /// The host's of the same path are bound.
+    Host,
+}
+
+/// Fills /dev. The caller's umask is 0.
+pub fn make(root: &Beneath, devices: &[Device], origin: Origin) -> Result<(), RootfsError> {
     let dev = root.make_directory("/dev", Links::Refuse).map_err(RootfsError::path("make", "/dev"))?;
     for (name, target) in LINKS {
         replace(&dev, name, || rustix::fs::symlinkat(target, &dev, name))
@@ -39,13 +50,21 @@ pub fn make(root: &Beneath, devices: &[Device], kept: bool) -> Result<(), Rootfs
         let other = (parent != "/dev").then(|| root.make_directory(parent, Links::Refuse));
         let other = other.transpose().map_err(failed)?;
         let parent = other.as_ref().unwrap_or(&dev);
-        if kept {
-            replace(parent, name, || make_empty(parent, name)).map_err(failed)?;
-            bind(parent, name, index).map_err(failed)?;
-        } else {
-            replace(parent, name, || node.make(parent, name)).map_err(failed)?;
-            Node::give(parent, name, node.uid, node.gid).map_err(failed)?;
+        let source = match origin {
+            Origin::New => {
+                replace(parent, name, || node.make(parent, name)).map_err(failed)?;
+                Node::give(parent, name, node.uid, node.gid).map_err(failed)?;
+                continue;
+            }
+            Origin::Kept => mounts::copy(rustix::fs::CWD, &format!("{}/{index}", kept()), false),
+            Origin::Host => mounts::copy(rustix::fs::CWD, &node.path, false),
+        };
+        replace(parent, name, || make_empty(parent, name)).map_err(failed)?;
+        let source = source.map_err(failed)?;
+        if origin == Origin::Host && !node.is(&rustix::fs::fstat(&source).map_err(failed)?) {
+            return Err(failed(Errno::NODEV));
         }
+        bind(parent, name, &source).map_err(failed)?;
     }
     Ok(())
 }
@@ -78,10 +97,9 @@ fn make_empty(parent: &OwnedFd, name: &str) -> Result<(), Errno> {
     rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
 }
 
-fn bind(parent: &OwnedFd, name: &str, index: usize) -> Result<(), Errno> {
-    let node = mounts::copy(rustix::fs::CWD, &format!("{}/{index}", kept()), false)?;
+fn bind(parent: &OwnedFd, name: &str, node: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    mounts::attach(&node, rustix::fs::openat(parent, name, flags, Mode::empty())?)
+    mounts::attach(node, rustix::fs::openat(parent, name, flags, Mode::empty())?)
 }
 
 /// A node that is to be made.
@@ -124,8 +142,21 @@ impl Node {
         })
     }
 
+    /// Where the very node is there already, as in a root that several containers share, it is left.
     fn make(&self, parent: &OwnedFd, name: &str) -> Result<(), Errno> {
-        rustix::fs::mknodat(parent, name, self.kind, self.mode, self.number)
+        match rustix::fs::mknodat(parent, name, self.kind, self.mode, self.number) {
+            Err(Errno::EXIST) => {
+                let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if self.is(&stat) { Ok(()) } else { Err(Errno::EXIST) }
+            }
+            result => result,
+        }
+    }
+
+    /// Whether a file is this node.
+    fn is(&self, stat: &rustix::fs::Stat) -> bool {
+        FileType::from_raw_mode(stat.st_mode) == self.kind
+            && (self.kind == FileType::Fifo || stat.st_rdev == self.number)
     }
 
     /// `None` keeps the owner.

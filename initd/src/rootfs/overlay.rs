@@ -1,15 +1,13 @@
-//! The container's root: the image's read-only disk under a writable layer, and the way into it.
+//! The root of a guest's container: the image's read-only disk under a writable layer.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags};
 
+use super::RootfsError;
 use super::beneath::Beneath;
-use super::{RootfsError, setattr};
 use crate::boot::STAGE;
 
 /// How many files and folders the writable layer may have. A folder of it costs about a kilobyte of memory.
@@ -70,20 +68,6 @@ pub fn open() -> Result<Beneath, RootfsError> {
     let root = rustix::fs::open(below("root").as_str(), flags, Mode::empty())
         .map_err(RootfsError::step("open the overlay"))?;
     Ok(Beneath::new(root))
-}
-
-/// Makes `root` the caller's `/`, and lets go of everything else that was mounted.
-pub fn enter(root: &Beneath, read_only: bool) -> Result<(), RootfsError> {
-    if read_only {
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-        setattr::set(root, attributes, MountAttrFlags::empty(), false)
-            .map_err(RootfsError::step("make the root read-only"))?;
-    }
-    rustix::process::fchdir(root).map_err(RootfsError::step("enter the root"))?;
-    // The old root comes to lie on the new one, from where it is taken off: no folder for it is needed.
-    rustix::process::pivot_root(".", ".").map_err(RootfsError::step("change the root"))?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(RootfsError::step("let go of the old root"))?;
-    rustix::process::chdir("/").map_err(RootfsError::step("enter the new root"))
 }
 
 /// A mount that hangs in no tree yet.

@@ -4,8 +4,14 @@ use std::collections::HashSet;
 use std::ffi::{CString, c_char};
 use std::io;
 
+use bulkhead_protocol::oci::Spec;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::config::Config;
 use super::{Failure, Ready, StageError, privileges};
 use crate::console;
+use crate::rootfs::beneath::{Beneath, Links};
 
 /// Where programs are looked for when the environment does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,7 +34,7 @@ enum ExecError {
         source: io::Error,
     },
     /// No folder of PATH has it.
-    #[error("Cannot run {name}: executable file not found in PATH ({path})")]
+    #[error("Cannot run {name}: executable file not found in $PATH ({path})")]
     NotInPath {
         /// The program.
         name: String,
@@ -55,22 +61,50 @@ impl ExecError {
     }
 }
 
+/// Says that the program cannot be found, as long as whoever makes the container listens. What can be run is
+/// for exec to say.
+pub(super) fn find(spec: &Spec, root: &Beneath) -> Result<(), StageError> {
+    let Some(name) = spec.process.args.first() else { return Ok(()) };
+    let look = |path: &str| {
+        let found = rustix::fs::fstat(root.open(path, OFlags::PATH, Links::Follow)?)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => Err(Errno::ACCESS),
+            _ if found.st_mode & 0o111 == 0 => Err(Errno::ACCESS),
+            _ => Ok(()),
+        }
+    };
+    if name.starts_with('/') {
+        return look(name)
+            .map_err(|error| ExecError::Exec { name: name.clone(), source: error.into() }.into());
+    }
+    let path = spec.process.env.iter().rev().find_map(|word| word.strip_prefix("PATH=")).unwrap_or(PATH);
+    // What is named by the working folder is for exec to find.
+    let relative = name.contains('/') || path.split(':').any(|folder| !folder.starts_with('/'));
+    if relative || path.split(':').any(|folder| look(&format!("{folder}/{name}")).is_ok()) {
+        return Ok(());
+    }
+    Err(ExecError::NotInPath { name: name.clone(), path: path.to_owned() }.into())
+}
+
 /// Becomes the program. Returns only to say why not.
-pub(super) fn run(mut ready: Ready) -> Failure {
-    let environment = environment(&ready);
-    let words = ready.config.spec.process.args.clone();
-    if let Err(error) = privileges::give_up(&mut ready) {
+pub(super) fn run(config: &Config, mut ready: Ready) -> Failure {
+    let environment = environment(config, &ready);
+    let process = &config.spec.process;
+    let folder = if process.cwd.is_empty() { "/" } else { process.cwd.as_str() };
+    if let Err(error) = privileges::become_user(config, &ready) {
         return Failure::of_guest(&*error);
     }
-    let folder = ready.config.spec.process.cwd.as_str();
-    let error = match enter_folder(if folder.is_empty() { "/" } else { folder }) {
-        Ok(()) => match become_it(&words, &environment) {
-            Ok(error) => error,
-            Err(error) => return Failure::of_guest(&*error),
-        },
-        Err(error) => error,
-    };
-    Failure { message: console::chain(&error), by_caller: true, code: error.code() }
+    if let Err(error) = enter_folder(folder) {
+        return failed(&error);
+    }
+    match become_it(config, &mut ready, &environment) {
+        Ok(error) => failed(&error),
+        Err(error) => Failure::of_guest(&*error),
+    }
+}
+
+fn failed(error: &ExecError) -> Failure {
+    Failure { message: console::chain(error), by_caller: true, code: error.code() }
 }
 
 /// Enters the working folder as the program's user, and makes sure that it lies in the container.
@@ -85,11 +119,11 @@ fn enter_folder(path: &str) -> Result<(), ExecError> {
 }
 
 /// What the program finds in its environment: the specification's words, and what every program expects.
-fn environment(ready: &Ready) -> Vec<String> {
+fn environment(config: &Config, ready: &Ready) -> Vec<String> {
     let mut variables = Vec::new();
     let mut seen = HashSet::new();
     // The last word of a name counts.
-    for word in ready.config.spec.process.env.iter().rev() {
+    for word in config.spec.process.env.iter().rev() {
         let name = word.split('=').next().unwrap_or(word);
         if seen.insert(name) {
             variables.push(word.clone());
@@ -97,8 +131,9 @@ fn environment(ready: &Ready) -> Vec<String> {
     }
     variables.reverse();
     let home = ready.identity.home.as_deref().filter(|home| !home.is_empty()).unwrap_or("/");
-    for (name, value) in [("PATH", PATH), ("HOSTNAME", &ready.config.hostname), ("HOME", home)] {
-        if !seen.contains(name) {
+    let hostname = config.hostname.as_deref().unwrap_or_default();
+    for (name, value) in [("HOME", home), ("PATH", PATH), ("HOSTNAME", hostname)] {
+        if !seen.contains(name) && (name == "HOME" || config.world.is_guest()) {
             variables.push(format!("{name}={value}"));
         }
     }
@@ -106,12 +141,14 @@ fn environment(ready: &Ready) -> Vec<String> {
 }
 
 /// Tries every place where the program may be.
-fn become_it(words: &[String], environment: &[String]) -> Result<ExecError, StageError> {
+fn become_it(config: &Config, ready: &mut Ready, environment: &[String]) -> Result<ExecError, StageError> {
+    let words = &config.spec.process.args;
     let name = words.first().ok_or("there is no program to run")?;
     let arguments = strings(words)?;
     let variables = strings(environment)?;
     restore_signals()?;
-    close_the_rest()?;
+    close_the_rest(config.world.preserve())?;
+    privileges::finish(config, ready)?;
     let exec = |source| ExecError::Exec { name: name.clone(), source };
     if name.contains('/') {
         return Ok(exec(execve(&CString::new(name.as_str())?, &arguments, &variables)));
@@ -145,11 +182,12 @@ fn restore_signals() -> Result<(), StageError> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
-/// Marks everything above the three streams to be closed by exec.
+/// Marks everything above the three streams, and what shall be preserved, to be closed by exec.
 #[allow(unsafe_code, reason = "rustix does not offer close_range")]
-fn close_the_rest() -> Result<(), StageError> {
+fn close_the_rest(preserve: u32) -> Result<(), StageError> {
     // SAFETY: with this flag nothing is closed now: descriptors stay valid until this process is another.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, 3 + preserve, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
 }
 

@@ -3,36 +3,25 @@
 use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
 
+use super::config::Config;
 use super::{Ready, StageError};
-use crate::isolation::rlimits;
+use crate::isolation::{rlimits, schedule};
 use crate::rootfs::RootfsError;
 
 /// The file mode mask of a program that names none.
 const UMASK: u32 = 0o022;
 
-/// Becomes the program's user with its limits, capabilities and system call filter.
-pub fn give_up(ready: &mut Ready) -> Result<(), StageError> {
-    let process = &ready.config.spec.process;
-    rlimits::apply(&process.rlimits)?;
+/// Becomes the program's user with its limits. Its capabilities come with [`finish`].
+pub fn become_user(config: &Config, ready: &Ready) -> Result<(), StageError> {
+    let process = &config.spec.process;
+    if config.world.is_guest() {
+        rlimits::apply_with_defaults(&process.rlimits)?;
+    } else {
+        rlimits::apply(&process.rlimits)?;
+    }
+    schedule::apply(process, config.spec.linux.personality.as_ref())?;
     rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(UMASK) & 0o777));
     ready.capabilities.bound()?;
-    if process.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).map_err(RootfsError::step("set no_new_privs"))?;
-    } else {
-        // Without no_new_privs the kernel takes a filter from the privileged alone, so it comes before the
-        // privileges go.
-        ready.filter.install()?;
-    }
-    become_user(ready)?;
-    ready.capabilities.set()?;
-    if ready.config.spec.process.no_new_privileges {
-        ready.filter.install()?;
-    }
-    Ok(())
-}
-
-/// Changes the ids and keeps the capabilities, which are lowered next.
-fn become_user(ready: &Ready) -> Result<(), StageError> {
     let identity = &ready.identity;
     rustix::thread::set_keep_capabilities(true).map_err(RootfsError::step("keep capabilities"))?;
     let groups: Vec<_> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
@@ -42,4 +31,25 @@ fn become_user(ready: &Ready) -> Result<(), StageError> {
     let uid = Uid::from_raw(identity.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(RootfsError::step("set the user id"))?;
     Ok(())
+}
+
+/// The last step: capabilities and the system call filter.
+pub fn finish(config: &Config, ready: &mut Ready) -> Result<(), StageError> {
+    if let Some(profile) = ready.apparmor.take() {
+        profile.take_on()?;
+    }
+    if config.spec.process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(RootfsError::step("set no_new_privs"))?;
+        ready.capabilities.set()?;
+        return Ok(ready.filter.as_mut().map_or(Ok(()), crate::isolation::seccomp::Program::install)?);
+    }
+    if let Some(filter) = &mut ready.filter {
+        // Without no_new_privs the kernel takes a filter from the privileged alone, so it comes before the
+        // privileges go; who is no longer root has them only where they are made effective.
+        if ready.identity.uid != 0 {
+            crate::isolation::capabilities::raise()?;
+        }
+        filter.install()?;
+    }
+    Ok(ready.capabilities.set()?)
 }

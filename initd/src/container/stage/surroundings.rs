@@ -1,46 +1,85 @@
-//! Settles in the container's namespaces: names, parameters, loopback, the working folder.
+//! Settles in the container's namespaces: names, parameters, clocks, loopback, the working folder.
 
+use bulkhead_protocol::oci::{Linux, NamespaceKind};
 use rustix::fs::Mode;
 use rustix::thread::UnshareFlags;
 
-use super::{Config, StageError};
+use super::StageError;
+use super::config::Config;
 use crate::boot::netlink::{LOOPBACK, Netlink};
-use crate::container::shape::GIVEN_SYSCTL;
+use crate::container::shape::{self, GIVEN_SYSCTL};
 use crate::rootfs::RootfsError;
 use crate::rootfs::beneath::{Beneath, Links};
 
-/// Settles in everything that is not the file system. The guest's /proc and /sys are still there.
+/// Settles in everything that is not the file system. The host's /proc and /sys are still there.
 pub fn settle(config: &Config) -> Result<(), StageError> {
+    let spec = &config.spec;
     rustix::process::umask(Mode::empty());
     rustix::process::setsid().map_err(RootfsError::step("begin a session"))?;
-    // Process 1 is spared when memory is short; its containers are not.
-    if !config.own_users {
-        let adjustment = config.spec.process.oom_score_adj.unwrap_or(0).to_string();
-        std::fs::write("/proc/self/oom_score_adj", adjustment)
-            .map_err(RootfsError::step("set the score for a shortage of memory"))?;
+    // A guest's process 1 is spared when memory is short; its containers are not.
+    let score = spec.process.oom_score_adj.or(config.world.is_guest().then_some(0));
+    if let Some(score) = score.filter(|_| !config.own_users) {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .map_err(RootfsError::step("set process.oomScoreAdj"))?;
     }
-    unshare_cgroup().map_err(RootfsError::step("make a cgroup namespace"))?;
-    rustix::system::sethostname(config.hostname.as_bytes())
-        .map_err(RootfsError::step("set the host name"))?;
+    if let Some(name) = &config.hostname {
+        rustix::system::sethostname(name.as_bytes()).map_err(RootfsError::step("set the host name"))?;
+    }
+    if let Some(name) = &spec.domainname {
+        rustix::system::setdomainname(name.as_bytes()).map_err(RootfsError::step("set the domain name"))?;
+    }
     if config.own_network {
         Netlink::open()
             .and_then(|netlink| netlink.link_up(LOOPBACK))
             .map_err(RootfsError::step("bring the loopback up"))?;
     }
-    for (name, value) in &config.spec.linux.sysctl {
-        if !config.own_network && name == GIVEN_SYSCTL {
+    for (name, value) in &spec.linux.sysctl {
+        if !config.own_network && name == GIVEN_SYSCTL && config.world.is_guest() {
             continue;
         }
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let path = format!("/proc/sys/{}", sysctl_path(name));
         std::fs::write(&path, value).map_err(RootfsError::path("set the kernel parameter", name))?;
     }
     Ok(())
 }
 
-/// Its root is the cgroup that this process was made in.
-fn unshare_cgroup() -> Result<(), rustix::io::Errno> {
+/// Where /proc/sys has a parameter: its name has points or slashes, the first of which tells what the other is.
+fn sysctl_path(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes().get(at) == Some(&b'/') => name.to_owned(),
+        _ => name
+            .chars()
+            .map(|letter| match letter {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+    }
+}
+
+/// Makes a cgroup namespace. Its root is the cgroup that this process was made in.
+pub fn own_cgroups() -> Result<(), RootfsError> {
+    unshare(UnshareFlags::NEWCGROUP).map_err(RootfsError::step("make a cgroup namespace"))
+}
+
+/// Makes a time namespace, which the program enters with its exec, and sets its clocks.
+pub fn own_clocks(linux: &Linux) -> Result<(), RootfsError> {
+    let time = UnshareFlags::from_bits_retain(shape::flag(NamespaceKind::Time).unsigned_abs());
+    unshare(time).map_err(RootfsError::step("make a time namespace"))?;
+    if linux.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let line = |(clock, offset): (&String, &bulkhead_protocol::oci::TimeOffset)| {
+        format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
+    };
+    let text: String = linux.time_offsets.iter().map(line).collect();
+    std::fs::write("/proc/self/timens_offsets", text).map_err(RootfsError::step("set linux.timeOffsets"))
+}
+
+fn unshare(flags: UnshareFlags) -> Result<(), rustix::io::Errno> {
     // SAFETY: only CLONE_FILES can break what other code relies on, and it is not among the flags.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
+    unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
 /// Makes the working folder where the image has none, as container engines do.
@@ -51,4 +90,16 @@ pub fn make_working_folder(root: &Beneath, path: &str) -> Result<(), RootfsError
     root.make_directory(path, Links::Follow)
         .map(drop)
         .map_err(RootfsError::path("make the working folder", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sysctl_path;
+
+    #[test]
+    fn both_ways_to_write_a_parameter_are_understood() {
+        assert_eq!(sysctl_path("net.core.somaxconn"), "net/core/somaxconn");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+    }
 }

@@ -13,6 +13,40 @@ use bulkhead_protocol::oci::{Seccomp, SyscallArgument, SyscallRule};
 use super::capabilities::Sets;
 use filter::{ALLOW, Comparison, Condition, ERRNO, Filter, KILL_PROCESS, KILL_THREAD, LOG, Rule, TRAP};
 
+/// The actions that are known.
+pub const ACTIONS: [&str; 8] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+/// The comparisons that are known.
+pub const OPERATORS: [&str; 7] = [
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+/// The processors whose system calls are judged here; those of others end the process.
+pub const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_X86_64"];
+
+/// The flags that are known.
+pub const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+
 /// What goes wrong with system call filters.
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
@@ -49,6 +83,15 @@ impl Program {
             None => profile::default_profile(capabilities),
         };
         refuse_vsock(&mut filter);
+        Self::compile(&filter)
+    }
+
+    /// Compiles a filter as it is.
+    pub fn exact(spec: &Seccomp) -> Result<Self, SeccompError> {
+        Self::compile(&from_spec(spec)?)
+    }
+
+    fn compile(filter: &Filter) -> Result<Self, SeccompError> {
         let program = filter.compile();
         if program.len() > filter::MAX_INSTRUCTIONS {
             return Err(SeccompError::TooLong(program.len()));

@@ -68,7 +68,7 @@ fn capabilities_open_what_they_stand_for() {
 use bulkhead_protocol::oci::Capabilities;
 
 fn spec(default: &str, syscalls: Vec<SyscallRule>) -> Seccomp {
-    Seccomp { default_action: default.into(), default_errno_ret: None, architectures: vec![], syscalls }
+    Seccomp { default_action: default.into(), syscalls, ..Seccomp::default() }
 }
 
 fn entry(name: &str, action: &str, args: Vec<SyscallArgument>) -> SyscallRule {

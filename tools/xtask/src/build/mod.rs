@@ -41,6 +41,11 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
         failures.extend(placed.err().map(|error| (program, error)));
     }
 
+    // initd is also a container runtime, under another name.
+    let linked =
+        replace(&product.join("bulkhead-oci"), |to| std::os::unix::fs::symlink("bulkhead-initd", to));
+    failures.extend(linked.err().map(|error| ("bulkhead-oci", error)));
+
     let programs: &[&str] =
         if args.guest_only { &["bulkhead-image"] } else { &["bulkhead-image", "bulkhead", "xtask"] };
     let built = compile(programs, None)?;
@@ -130,6 +135,7 @@ fn show(product: &Path) -> Result<()> {
     for name in [
         "bulkhead-vmm",
         "bulkhead-initd",
+        "bulkhead-oci",
         "bulkhead-image",
         "bulkhead",
         "xtask",

@@ -1,0 +1,194 @@
+//! `create`: everything up to the moment before the program runs.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use bulkhead_protocol::oci::{NamespaceKind, State, Status};
+
+use super::arguments::{Flag, Words};
+use super::bundle::Bundle;
+use super::error::OciError;
+use super::process::{self, Heard};
+use super::record::{self, Record};
+use super::store::Entry;
+use super::{Runtime, check, joins, output, users};
+use crate::container::spawn::{self, Program};
+use crate::container::{hooks, shape, stage};
+use crate::isolation::cgroup::{Cgroup, Swap};
+use crate::isolation::device_filter::{self, Rule};
+
+/// What `create` takes.
+pub const FLAGS: &[Flag] = &[
+    Flag::value("bundle").short('b'),
+    Flag::value("console-socket"),
+    Flag::value("pid-file"),
+    Flag::switch("no-pivot"),
+    Flag::switch("no-new-keyring"),
+    Flag::value("preserve-fds"),
+];
+
+/// Makes a container, which waits for its start.
+pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
+    make(runtime, words, true).map(|_| 0)
+}
+
+/// A container whose process is ready.
+pub struct Made {
+    /// What is kept of it.
+    pub entry: Entry,
+    /// What is known of it.
+    pub record: Record,
+    /// Its specification.
+    pub bundle: Bundle,
+    /// Where its process waits, unless it waits for `start`.
+    pub control: UnixStream,
+    /// The process.
+    pub process: OwnedFd,
+}
+
+/// What the command line says, with paths that hold in every folder.
+struct Asked {
+    console_socket: Option<PathBuf>,
+    pid_file: Option<PathBuf>,
+    preserve: u32,
+}
+
+impl Asked {
+    fn new(words: &Words) -> Result<Self, OciError> {
+        let path = |flag| {
+            let absolute = |path: &str| std::path::absolute(path).map_err(OciError::file("find", path));
+            words.value(flag).filter(|path| !path.is_empty()).map(absolute).transpose()
+        };
+        Ok(Self {
+            console_socket: path("console-socket")?,
+            pid_file: path("pid-file")?,
+            preserve: words.number("preserve-fds")?.unwrap_or(0),
+        })
+    }
+}
+
+/// Makes a container. Where that fails nothing is left of it.
+pub fn make(runtime: &Runtime, words: &Words, waits: bool) -> Result<Made, OciError> {
+    let id = words.id()?;
+    let asked = Asked::new(words)?;
+    let program = process::program()?;
+    let mut bundle = Bundle::enter(words.value("bundle").unwrap_or("."))?;
+    check::check(&mut bundle.spec)?;
+    let spec = &bundle.spec;
+    if spec.process.terminal && asked.console_socket.is_none() && waits {
+        let (flag, reason) = ("console-socket", "process.terminal is set");
+        return Err(OciError::Flag { flag, value: String::new(), reason });
+    }
+    if !spec.process.terminal && asked.console_socket.is_some() {
+        let (flag, reason) = ("console-socket", "process.terminal is not set");
+        return Err(OciError::Flag { flag, value: "set".to_owned(), reason });
+    }
+    let cgroup = match spec.linux.cgroups_path.as_deref() {
+        Some(path) => Cgroup::at(path),
+        None => Cgroup::at(&format!("{}/{id}", super::NAME)),
+    };
+    let entry = runtime.store.take(id)?;
+    let mut record = Record::new(id, &bundle, &cgroup);
+    let made = make_in(&program, &entry, &mut record, &bundle, words, &asked, waits);
+    match made {
+        Ok((control, process)) => Ok(Made { entry, record, bundle, control, process }),
+        Err(error) => {
+            // The cause is told; what else fails on the way back is not.
+            let _ = cgroup.destroy();
+            process::reap(record.pid);
+            let _ = entry.remove();
+            Err(error)
+        }
+    }
+}
+
+fn make_in(
+    program: &Program,
+    entry: &Entry,
+    record: &mut Record,
+    bundle: &Bundle,
+    words: &Words,
+    asked: &Asked,
+    waits: bool,
+) -> Result<(UnixStream, OwnedFd), OciError> {
+    let spec = &bundle.spec;
+    let rules = spec.linux.resources.as_ref().map_or(&[][..], |resources| &resources.devices);
+    let rules = Rule::of_bundle(rules)?;
+    // Known before it is made, so that whatever happens it can be removed.
+    entry.keep(record)?;
+    entry.keep_spec(&bundle.text)?;
+    let cgroup = record.cgroup();
+    cgroup.make()?;
+    if let Some(resources) = &spec.linux.resources {
+        cgroup.limit(resources, Swap::Open)?;
+    }
+    let directory = cgroup.open()?;
+    device_filter::restrict(&directory, &rules)?;
+    let socket = asked.console_socket.as_deref().map(process::connect).transpose()?;
+    let listener = waits.then(|| listen(entry)).transpose()?;
+    let joins = joins::open(spec)?;
+    let given = users::take_mounts(spec)?;
+    let config = stage::Config {
+        hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
+        own_network: shape::is_new(spec, NamespaceKind::Network),
+        own_users: shape::own_users(spec),
+        world: stage::World::Bundle(Box::new(stage::Bundle {
+            joins: joins.kinds(),
+            console: socket.is_some(),
+            waits,
+            sources: given.indices(),
+            root_given: given.root(),
+            no_pivot: words.has("no-pivot"),
+            keyring: (!words.has("no-new-keyring")).then(|| format!("_ses.{}", record.id)),
+            preserve: asked.preserve,
+            state: record.state(Status::Creating),
+        })),
+        spec: spec.clone(),
+    };
+    let mut handed: Vec<BorrowedFd<'_>> = joins.descriptors().collect();
+    handed.extend(socket.as_ref().map(|socket| socket.as_fd()));
+    handed.extend(listener.as_ref().map(|listener| listener.as_fd()));
+    handed.extend(given.descriptors());
+    let flags = shape::new_namespaces(spec);
+    let child = joins.spawn(|| process::spawn(program, flags, directory.as_fd(), &config, &handed))?;
+    record.pid = child.pid;
+    record.started = record::started(child.pid).unwrap_or(0);
+    let mut control = child.control;
+    drop((socket, listener));
+    if let Some(gate) = child.gate {
+        users::settle(child.pid, gate, spec)?;
+    }
+    drop(given);
+    let failed = |heard| process::failure("create", &record.id, heard, Some(&cgroup));
+    loop {
+        match process::hear(&mut control).map_err(failed)? {
+            Heard::Prepared => break,
+            Heard::Hooks => run_hooks(bundle, &record.state(Status::Creating), &mut control)?,
+        }
+    }
+    entry.keep(record)?;
+    if let Some(path) = &asked.pid_file {
+        output::pid_file(path, record.pid)?;
+    }
+    Ok((control, child.process))
+}
+
+/// The hooks that belong before the root is entered, in the runtime's namespaces.
+fn run_hooks(bundle: &Bundle, state: &State, control: &mut UnixStream) -> Result<(), OciError> {
+    if let Some(list) = &bundle.spec.hooks {
+        hooks::run("prestart", &list.prestart, state)?;
+        hooks::run("createRuntime", &list.create_runtime, state)?;
+    }
+    process::say(control, &state.id, "create", stage::START)
+}
+
+/// The socket where the container's process waits for `start`.
+fn listen(entry: &Entry) -> Result<UnixListener, OciError> {
+    let failed = |error| OciError::file("make the socket", entry.socket())(error);
+    let name = Path::new("start");
+    // A socket's name has an end at 108 bytes; a folder's handle is short whatever its name.
+    let folder = std::fs::File::open(entry.path()).map_err(failed)?;
+    let path = spawn::handle_path(&folder).join(name);
+    UnixListener::bind(path).map_err(failed)
+}
