@@ -62,6 +62,10 @@ pub struct Drive {
     /// How much it may do in which time.
     #[serde(default)]
     pub rate_limiter: Option<RateLimiter>,
+    /// Not Firecracker's: how many queues it has, each served by a thread of its own: from 1, which it is when not
+    /// given, to the number of vCPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u8>,
     /// A vhost-user back end's socket, instead of a file. Refused for now.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -81,6 +85,7 @@ impl Drive {
             cache_type: CacheType::default(),
             io_engine: IoEngine::default(),
             rate_limiter: None,
+            queues: None,
             socket: None,
         }
     }
@@ -100,6 +105,17 @@ impl Drive {
             return Err(ConfigError::invalid(section(), "partuuid is not a partition's id"));
         }
         Ok(())
+    }
+
+    /// Refuses queues that no vCPU would use.
+    pub fn check_queues(&self, vcpus: u8) -> Result<(), ConfigError> {
+        match self.queues {
+            Some(queues) if !(1..=vcpus).contains(&queues) => {
+                let message = format!("queues is {queues}, not 1 to {vcpus}, the number of vCPUs");
+                Err(ConfigError::invalid(format!("drive {}", self.drive_id), message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes over what has been changed.

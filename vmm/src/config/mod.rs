@@ -179,6 +179,7 @@ impl MachineSpec {
         self.cpu_config.iter().cloned().try_for_each(|section| checked.set_cpu_config(section))?;
         for drive in &self.drives {
             unique("drive", &drive.drive_id, checked.drives.iter().map(|other| &other.drive_id))?;
+            drive.check_queues(checked.machine_config.vcpu_count)?;
             checked.set_drive(drive.clone())?;
         }
         for pmem in &self.pmem {

@@ -47,9 +47,4 @@ impl Medium {
             Medium::Overlay(overlay) => overlay.cluster_size(),
         }
     }
-
-    /// Whether a request may have to wait for more than the bytes that it is about.
-    pub fn wants_thread(&self) -> bool {
-        matches!(self, Medium::Overlay(_))
-    }
 }

@@ -15,7 +15,7 @@ use crate::arch::x86_64::template::{self, TemplateError};
 use crate::arch::x86_64::{msr, registers::Entry};
 use crate::boot::BootError;
 use crate::bus::RangeTaken;
-use crate::config::{BootSource, CpuConfig, HugePages, MachineConfig, MachineSpec};
+use crate::config::{BootSource, ConfigError, CpuConfig, HugePages, MachineConfig, MachineSpec};
 use crate::console::{Console, InputPort};
 use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::boot_timer::Start;
@@ -34,6 +34,9 @@ pub enum BuildError {
     /// Nothing to boot was named.
     #[error("Cannot start microvm without kernel configuration.")]
     NoBootSource,
+    /// Sections that do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// What boots is refused.
     #[error(transparent)]
     Boot(#[from] BootError),

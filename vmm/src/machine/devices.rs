@@ -66,6 +66,7 @@ pub(super) fn open(
     let mut handles = Handles::default();
     let metrics = &host.metrics;
     for drive in storage::drives(spec) {
+        drive.check_queues(spec.machine_config.vcpu_count)?;
         let device = storage::open_drive(&drive, metrics)?;
         handles.drives.insert(drive.drive_id, device.handle());
         devices.push(Box::new(device));
@@ -184,7 +185,7 @@ pub(super) fn attach_virtio(
 
 /// The threads that a device wants for itself, named after it.
 fn own_threads(device: &dyn VirtioDevice) -> Result<Vec<LoopThread>, VirtioError> {
-    let start = |index| LoopThread::start(&format!("io-{index}-{}", device.id()));
+    let start = |index| LoopThread::start_for_batches(&format!("io-{index}-{}", device.id()));
     (0..device.threads()).map(start).collect()
 }
 

@@ -42,6 +42,7 @@ pub(super) fn open_drive(drive: &Drive, metrics: &Registry) -> Result<BlockDevic
         flush: drive.cache_type == CacheType::Writeback,
         uring: drive.io_engine == IoEngine::Async,
         limits: drive.rate_limiter.unwrap_or_default(),
+        queues: drive.queues.unwrap_or(1),
     };
     let metrics = metrics.device_group("block", &drive.drive_id);
     BlockDevice::new(&drive.drive_id, medium, spec, metrics).map_err(|error| refused(error.into()))

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::timerfd::TimerFd;
@@ -18,82 +19,113 @@ const NANOSECONDS_PER_MILLISECOND: i128 = 1_000_000;
 /// is lost): woken for every token, a device would do little else.
 const REST: i128 = 10 * NANOSECONDS_PER_MILLISECOND;
 
-/// Limits one direction of one device.
+/// Limits one direction of one device, or one of its queues.
 pub struct Limiter {
-    bytes: Option<Bucket>,
-    operations: Option<Bucket>,
+    /// Held for a moment only.
+    buckets: Arc<Mutex<Buckets>>,
     timer: TimerFd,
     /// Whether the timer runs: the device waits for it.
     waiting: bool,
 }
 
-impl Limiter {
-    /// A limiter as `spec` says. Fails when the host has no timer for it.
-    pub fn new(spec: &RateLimiter) -> io::Result<Limiter> {
-        let now = Instant::now();
-        let timer = TimerFd::new().map_err(io::Error::from)?;
-        let bucket = |spec: Option<TokenBucket>| spec.and_then(|spec| Bucket::new(spec, now));
-        let (bytes, operations) = (bucket(spec.bandwidth), bucket(spec.ops));
-        Ok(Limiter { bytes, operations, timer, waiting: false })
-    }
+/// What is shared by queues that are limited together.
+struct Buckets {
+    bytes: Option<Bucket>,
+    operations: Option<Bucket>,
+}
 
-    /// Lets one operation of `bytes` pass, or tells that it has to wait: then [`Limiter::descriptor`] becomes
-    /// readable when it is worth to try again.
-    pub fn pass(&mut self, bytes: u64) -> bool {
+impl Buckets {
+    /// How long until there is something in each.
+    fn wait(&mut self, now: impl FnOnce() -> Instant) -> Duration {
         if self.bytes.is_none() && self.operations.is_none() {
-            return true;
+            return Duration::ZERO;
         }
-        self.pass_at(Instant::now(), bytes)
-    }
-
-    fn pass_at(&mut self, now: Instant, bytes: u64) -> bool {
-        let ready = self.ready_at(now);
-        if ready {
-            self.take(bytes);
-        }
-        ready
-    }
-
-    /// As [`Limiter::pass`] for an operation whose size is not known before it took place: what is let pass is
-    /// to be counted with [`Limiter::take`].
-    pub fn ready(&mut self) -> bool {
-        if self.bytes.is_none() && self.operations.is_none() {
-            return true;
-        }
-        self.ready_at(Instant::now())
-    }
-
-    fn ready_at(&mut self, now: Instant) -> bool {
+        let now = now();
         let buckets = [&mut self.bytes, &mut self.operations];
-        let waits = buckets.into_iter().flatten().map(|bucket| bucket.wait(now));
-        let wait = waits.max().unwrap_or_default();
-        if wait.is_zero() {
-            return true;
-        }
-        // Without a timer the device would wait for ever; then a limit is the lesser good.
-        self.waiting = self.waiting || self.timer.reset(wait, None).is_ok();
-        !self.waiting
+        buckets.into_iter().flatten().map(|bucket| bucket.wait(now)).max().unwrap_or_default()
     }
 
-    /// Counts an operation of `bytes` that [`Limiter::ready`] let pass.
-    pub fn take(&mut self, bytes: u64) {
+    fn take(&mut self, bytes: u64) {
         for (bucket, tokens) in [(&mut self.bytes, bytes), (&mut self.operations, 1)] {
             if let Some(bucket) = bucket {
                 bucket.take(tokens);
             }
         }
     }
+}
+
+impl Limiter {
+    /// A limiter as `spec` says. Fails when the host has no timer for it.
+    pub fn new(spec: &RateLimiter) -> io::Result<Limiter> {
+        let now = Instant::now();
+        let bucket = |spec: Option<TokenBucket>| spec.and_then(|spec| Bucket::new(spec, now));
+        let buckets = Buckets { bytes: bucket(spec.bandwidth), operations: bucket(spec.ops) };
+        Limiter::over(Arc::new(Mutex::new(buckets)))
+    }
+
+    /// Another one for the same buckets: what passes one is missing for the other, and each waits by itself.
+    pub fn share(&self) -> io::Result<Limiter> {
+        Limiter::over(Arc::clone(&self.buckets))
+    }
+
+    fn over(buckets: Arc<Mutex<Buckets>>) -> io::Result<Limiter> {
+        let timer = TimerFd::new().map_err(io::Error::from)?;
+        Ok(Limiter { buckets, timer, waiting: false })
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one operation of `bytes` pass, or tells that it has to wait: then [`Limiter::descriptor`] becomes
+    /// readable when it is worth to try again.
+    pub fn pass(&mut self, bytes: u64) -> bool {
+        self.try_at(Instant::now, Some(bytes))
+    }
+
+    #[cfg(test)]
+    fn pass_at(&mut self, now: Instant, bytes: u64) -> bool {
+        self.try_at(|| now, Some(bytes))
+    }
+
+    /// As [`Limiter::pass`] for an operation whose size is not known before it took place: what is let pass is
+    /// to be counted with [`Limiter::take`].
+    pub fn ready(&mut self) -> bool {
+        self.try_at(Instant::now, None)
+    }
+
+    fn try_at(&mut self, now: impl FnOnce() -> Instant, bytes: Option<u64>) -> bool {
+        let mut buckets = self.buckets();
+        let wait = buckets.wait(now);
+        if !wait.is_zero() {
+            drop(buckets);
+            // Without a timer the device would wait for ever; then a limit is the lesser good.
+            self.waiting = self.waiting || self.timer.reset(wait, None).is_ok();
+            return !self.waiting;
+        }
+        if let Some(bytes) = bytes {
+            buckets.take(bytes);
+        }
+        true
+    }
+
+    /// Counts an operation of `bytes` that [`Limiter::ready`] let pass.
+    pub fn take(&mut self, bytes: u64) {
+        self.buckets().take(bytes);
+    }
 
     /// Takes `bytes` more for an operation that has passed and turned out to be larger.
     pub fn charge(&mut self, bytes: u64) {
-        if let Some(bucket) = &mut self.bytes {
+        if let Some(bucket) = &mut self.buckets().bytes {
             bucket.take(bytes);
         }
     }
 
     /// Gives back what [`Limiter::pass`] took for an operation of `bytes` that did not take place.
     pub fn give_back(&mut self, bytes: u64) {
-        for (bucket, tokens) in [(&mut self.bytes, bytes), (&mut self.operations, 1)] {
+        let mut buckets = self.buckets();
+        let Buckets { bytes: of_bytes, operations } = &mut *buckets;
+        for (bucket, tokens) in [(of_bytes, bytes), (operations, 1)] {
             if let Some(bucket) = bucket {
                 bucket.give_back(tokens);
             }
@@ -128,11 +160,19 @@ impl Limiter {
     /// Takes over the buckets that `change` names, full. A device that waits is woken to try again.
     pub fn update(&mut self, change: &RateLimiter) {
         let now = Instant::now();
-        for (bucket, change) in [(&mut self.bytes, change.bandwidth), (&mut self.operations, change.ops)] {
+        let mut buckets = self.buckets();
+        let Buckets { bytes, operations } = &mut *buckets;
+        for (bucket, change) in [(bytes, change.bandwidth), (operations, change.ops)] {
             if let Some(spec) = change {
                 *bucket = Bucket::new(spec, now);
             }
         }
+        drop(buckets);
+        self.wake();
+    }
+
+    /// A device that waits tries again at once: another limiter of the same buckets was updated.
+    pub fn wake(&mut self) {
         if self.waiting {
             // Fails only for a timer that does not exist; the one that runs then ends the wait.
             let _ = self.timer.reset(Duration::from_nanos(1), None);

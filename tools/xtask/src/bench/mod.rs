@@ -2,9 +2,10 @@
 //!
 //! A bench is a folder with two halves. The one outside packs what it needs ([`carry::Carried`]) and shows
 //! what comes back; the one inside the lab starts VMMs ([`subject`], [`guest`], [`process`]) and counts
-//! ([`counters`], [`tally`], [`trace`], [`smaps`]).
+//! ([`counters`], [`histogram`], [`tally`], [`trace`], [`smaps`]).
 
 mod api;
+mod block;
 mod boot;
 mod carry;
 mod container;
@@ -44,6 +45,8 @@ enum Bench {
     Memory(memory::MemoryArgs),
     /// Requests a second and system calls a request of the VMM's API.
     Api(api::ApiArgs),
+    /// What a request of a drive costs, against QEMU microvm on the same file.
+    Block(block::BlockArgs),
     /// TCP both ways and requests through a tap on a bridge, against QEMU microvm with and without vhost.
     Net(net::NetArgs),
     /// What it takes to run `/bin/true` in a container, against crun and runc.
@@ -81,6 +84,7 @@ enum Name {
     Boot,
     Memory,
     Api,
+    Block,
     Net,
     Container,
 }
@@ -91,6 +95,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         Bench::Boot(args) => boot::run(args),
         Bench::Memory(args) => memory::run(args),
         Bench::Api(args) => api::run(args),
+        Bench::Block(args) => block::run(args),
         Bench::Net(args) => net::run(args),
         Bench::Container(args) => container::run(args),
     }
@@ -107,6 +112,7 @@ pub fn inside(args: &InsideArgs) -> Result<u8> {
         Name::Boot => boot::inside(),
         Name::Memory => memory::inside(),
         Name::Api => api::inside(),
+        Name::Block => block::inside(),
         Name::Net => net::inside(),
         Name::Container => container::inside(),
     }

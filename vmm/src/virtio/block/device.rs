@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES,
 };
 
+use super::batch::Batch;
 use super::disk::{Disk, SECTOR_SIZE, SERIAL_SIZE};
+use super::engine::Engine;
 use super::flights::Flights;
 use super::handle::BlockHandle;
 use super::request::{DISCARD_EXTENTS_MAX, DISCARD_SECTORS_MAX, ZEROES_EXTENTS_MAX, ZEROES_SECTORS_MAX};
@@ -26,7 +28,9 @@ use crate::virtio::ring::Ring;
 /// Virtio 1.2 section 5.2.
 const DEVICE_TYPE: u32 = 2;
 const QUEUE_SIZE: u16 = 256;
-const QUEUE_SIZES: [u16; 1] = [QUEUE_SIZE];
+/// The most queues: one for each vCPU of the largest machine.
+const QUEUES_MAX: usize = 32;
+const QUEUE_SIZES: [u16; QUEUES_MAX] = [QUEUE_SIZE; QUEUES_MAX];
 /// How many data buffers a request may have: header and status take two descriptors of a chain, which is
 /// at most as long as the queue.
 const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
@@ -42,6 +46,8 @@ pub struct BlockSpec {
     pub uring: bool,
     /// Hold requests back.
     pub limits: RateLimiter,
+    /// How many queues, each with a thread of its own; there is always one.
+    pub queues: u8,
 }
 
 /// A drive.
@@ -49,7 +55,6 @@ pub struct BlockDevice {
     id: String,
     features: u64,
     uring: bool,
-    threads: usize,
     shared: Arc<Shared>,
 }
 
@@ -65,13 +70,12 @@ impl BlockDevice {
         for (to, from) in serial.iter_mut().zip(id.bytes()) {
             *to = from;
         }
-        let BlockSpec { read_only, flush, uring, limits } = spec;
-        let limiter =
-            Limiter::new(&limits).map_err(|source| VirtioError::Limiter { device: id.to_owned(), source })?;
-        let ring = if uring { Some(new_ring(id)?) } else { None };
+        let BlockSpec { read_only, flush, uring, limits, queues } = spec;
+        let no_limiter = |source| VirtioError::Limiter { device: id.to_owned(), source };
+        let mut limiter = Limiter::new(&limits).map_err(no_limiter)?;
         let medium = medium.into();
-        let (threads, granularity) = (usize::from(medium.wants_thread()), medium.granularity());
-        let disk = Disk { medium, read_only, flush, serial };
+        let granularity = medium.granularity();
+        let disk = Arc::new(Disk { medium, read_only, flush, serial });
         let mut features = features::COMMON | 1 << VIRTIO_BLK_F_SEG_MAX;
         if read_only {
             features |= 1 << VIRTIO_BLK_F_RO;
@@ -81,10 +85,20 @@ impl BlockDevice {
         if flush {
             features |= 1 << VIRTIO_BLK_F_FLUSH;
         }
-        let configuration = configuration(disk.sectors(), read_only, granularity);
-        let state = State { disk: Arc::new(disk), limiter, ring, interrupt: None };
-        let shared = Arc::new(Shared::new(state, configuration, metrics));
-        Ok(BlockDevice { id: id.to_owned(), features, uring, threads, shared })
+        let queues = usize::from(queues).clamp(1, QUEUES_MAX);
+        if queues > 1 {
+            features |= 1 << VIRTIO_BLK_F_MQ;
+        }
+        let configuration = configuration(disk.sectors(), read_only, granularity, queues);
+        let mut states = Vec::new();
+        for _ in 0..queues {
+            let next = limiter.share().map_err(no_limiter)?;
+            let limiter = std::mem::replace(&mut limiter, next);
+            let engine = Some(new_engine(id, uring)?);
+            states.push(State { disk: Arc::clone(&disk), limiter, engine, interrupt: None });
+        }
+        let shared = Arc::new(Shared::new(states, configuration, metrics));
+        Ok(BlockDevice { id: id.to_owned(), features, uring, shared })
     }
 
     /// One over an open file, counted for nobody.
@@ -100,17 +114,25 @@ impl BlockDevice {
     }
 }
 
-fn new_ring(id: &str) -> Result<Uring, VirtioError> {
-    Uring::new(QUEUE_SIZE.into()).map_err(|source| VirtioError::Uring { device: id.to_owned(), source })
+fn new_engine(id: &str, uring: bool) -> Result<Engine, VirtioError> {
+    if !uring {
+        return Ok(Engine::Batch(Batch::new()));
+    }
+    let ring = Uring::new(QUEUE_SIZE.into());
+    ring.map(Engine::Uring).map_err(|source| VirtioError::Uring { device: id.to_owned(), source })
 }
 
 /// The configuration space (virtio 1.2 section 5.2.4). There is no block size and no topology: each field
 /// costs the driver three exits when it starts, and requests of less than a page go through the host's cache.
 /// Discards of less than `granularity` bytes free nothing; the driver need not send them.
-fn configuration(sectors: u64, read_only: bool, granularity: u64) -> Configuration {
+fn configuration(sectors: u64, read_only: bool, granularity: u64, queues: usize) -> Configuration {
     let mut configuration = Configuration { generation: 0, space: [0; CONFIG_SIZE] };
     configuration.set_capacity(sectors);
     let mut fields = vec![(12, SEGMENTS_MAX)];
+    if queues > 1 {
+        // `num_queues`, 16 bits at 34, behind `writeback` and a byte that nobody uses.
+        fields.push((32, (queues as u32) << 16));
+    }
     if !read_only {
         fields.extend([
             (36, DISCARD_SECTORS_MAX),
@@ -144,7 +166,7 @@ impl VirtioDevice for BlockDevice {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+        QUEUE_SIZES.get(..self.shared.queues()).unwrap_or(&QUEUE_SIZES)
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
@@ -159,8 +181,9 @@ impl VirtioDevice for BlockDevice {
         self.shared.configuration().generation
     }
 
+    /// A request to a disk that does not answer keeps nobody waiting but its own queue.
     fn threads(&self) -> usize {
-        self.threads
+        self.shared.queues()
     }
 
     fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
@@ -170,17 +193,18 @@ impl VirtioDevice for BlockDevice {
         };
         let interrupt = Arc::clone(&activation.interrupt);
         let memory = activation.memory.clone();
-        let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| failed())?;
-        let mut state = self.shared.state();
-        let flights = if self.uring {
-            // The ring is back from the last worker, unless the kernel lost it.
-            let ring = state.ring.take().map_or_else(|| new_ring(&self.id), Ok).map_err(|_| failed())?;
-            Some(Flights::new(ring, memory))
-        } else {
-            None
-        };
-        state.interrupt = Some(interrupt);
-        drop(state);
-        Ok(Share::whole(BlockWorker::new(requests, flights, Arc::clone(&self.shared))))
+        self.shared.set_broken(false);
+        let mut shares = Vec::new();
+        for (index, requests) in Ring::from_activation(activation).into_iter().enumerate() {
+            let mut state = self.shared.state(index).ok_or_else(failed)?;
+            // The engine is back from the last worker, unless the kernel lost it.
+            let engine = state.engine.take().map_or_else(|| new_engine(&self.id, self.uring), Ok);
+            let flights = Flights::new(engine.map_err(|_| failed())?, memory.clone());
+            state.interrupt = Some(Arc::clone(&interrupt));
+            drop(state);
+            let worker = Box::new(BlockWorker::new(index, requests, flights, Arc::clone(&self.shared)));
+            shares.push(Share { worker, queues: index..index + 1 });
+        }
+        Ok(shares)
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use super::request::{Extent, Operation, Refusal};
+use super::request::{Extent, Operation, Refusal, unmapped};
 use crate::drive::{Medium, Transfer};
 use crate::memory::GuestMemory;
 use crate::virtio::io_vectors::IoVectors;
@@ -41,14 +41,14 @@ impl Disk {
         }
     }
 
-    /// Carries `operation` out; returns how many bytes of the guest's buffers it wrote. Zeros that had to be
-    /// written one by one are added to `zeros`.
+    /// Carries `operation` out; returns how many bytes of the guest's buffers it wrote. What it did beside
+    /// moving its data is added to `cost`, as bytes.
     pub fn execute(
         &self,
         memory: &GuestMemory,
         operation: &Operation<'_>,
         vectors: &mut IoVectors,
-        zeros: &mut u64,
+        cost: &mut u64,
     ) -> Result<u64, Refusal> {
         vectors.clear();
         match operation {
@@ -88,15 +88,19 @@ impl Disk {
                 Ok(SERIAL_SIZE as u64)
             }
             Operation::Discard(extents) => {
-                extents.iter().try_for_each(|Extent { offset, length, .. }| match &self.medium {
-                    Medium::Raw(raw) => raw.discard(*offset, *length),
-                    Medium::Overlay(overlay) => overlay.discard(*offset, *length),
-                })?;
+                for Extent { offset, length, .. } in extents {
+                    *cost += unmapped(*length);
+                    match &self.medium {
+                        Medium::Raw(raw) => raw.discard(*offset, *length)?,
+                        Medium::Overlay(overlay) => overlay.discard(*offset, *length)?,
+                    }
+                }
                 Ok(0)
             }
             Operation::WriteZeroes(extents) => {
                 for Extent { offset, length, unmap } in extents {
-                    *zeros += match &self.medium {
+                    *cost += unmapped(*length);
+                    *cost += match &self.medium {
                         Medium::Raw(raw) => raw.zero(*offset, *length, *unmap)?,
                         Medium::Overlay(overlay) => overlay.zero(*offset, *length, *unmap)?,
                     };

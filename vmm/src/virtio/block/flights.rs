@@ -1,4 +1,4 @@
-//! Requests on their way through `io_uring`: started in the order of the queue, ended in any.
+//! Requests on their way through an engine: started in the order of the queue, ended in any.
 
 #![allow(unsafe_code, reason = "hands guest memory to the kernel beyond a call; see each block")]
 
@@ -6,24 +6,27 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::disk::Disk;
+use super::engine::{Command, Engine};
 use super::request::{Answer, Kind, Operation, Refusal};
-use super::uring::{Command, Uring};
 use crate::memory::GuestMemory;
 use crate::virtio::io_vectors::IoVectors;
 
 /// How often a request that the kernel could not take up is started again.
 const RETRIES: u8 = 100;
 
-/// What is in flight, and the ring that it flies in.
+/// What is in flight, and the engine that carries it.
 pub struct Flights {
     /// There until the last flight has landed and [`Flights::end`] takes it.
-    ring: Option<Uring>,
+    engine: Option<Engine>,
     memory: GuestMemory,
     /// By token. One that is in flight is not touched but by `next`.
     slots: Vec<Slot>,
     free: Vec<usize>,
     capacity: usize,
+    /// How many bytes were started since the last submission.
+    started: u64,
     /// By head: whether that chain is in flight.
     heads: Vec<bool>,
 }
@@ -61,20 +64,34 @@ pub struct Landed {
 }
 
 impl Flights {
-    /// Nothing in flight yet, in `ring`.
-    pub fn new(ring: Uring, memory: GuestMemory) -> Flights {
-        let capacity = ring.entries();
-        Flights { ring: Some(ring), memory, slots: Vec::new(), free: Vec::new(), capacity, heads: Vec::new() }
+    /// Nothing in flight yet, with `engine`.
+    pub fn new(engine: Engine, memory: GuestMemory) -> Flights {
+        let capacity = engine.entries();
+        Flights {
+            engine: Some(engine),
+            memory,
+            slots: Vec::new(),
+            free: Vec::new(),
+            capacity,
+            started: 0,
+            heads: Vec::new(),
+        }
     }
 
     /// Readable while flights have landed.
     pub fn descriptor(&self) -> Option<RawFd> {
-        self.ring.as_ref().map(Uring::descriptor)
+        self.engine.as_ref().and_then(Engine::descriptor)
     }
 
     /// How many more can be started before one lands.
     pub fn room(&self) -> usize {
         self.free.len() + self.capacity.saturating_sub(self.slots.len())
+    }
+
+    /// Whether it is worth to start more before what was started is submitted.
+    pub fn wants_more(&self) -> bool {
+        let Some(Engine::Batch(_)) = &self.engine else { return true };
+        self.room() != 0 && self.started < Batch::PORTION
     }
 
     /// Whether the chain `head` is in flight.
@@ -118,6 +135,7 @@ impl Flights {
         slot.flight = Some(Flight { answer, disk, kind, offset, length, left: length, retries: 0, started });
         if self.launch(index) {
             self.free.pop();
+            self.started += length;
             self.mark(answer.head, true);
             return Ok(());
         }
@@ -129,7 +147,7 @@ impl Flights {
 
     /// Queues what is left of a flight.
     fn launch(&mut self, index: usize) -> bool {
-        let (Some(ring), Some(slot)) = (&mut self.ring, self.slots.get(index)) else { return false };
+        let (Some(engine), Some(slot)) = (&mut self.engine, self.slots.get(index)) else { return false };
         let Some(flight) = &slot.flight else { return false };
         let vectors = slot.vectors.raw();
         let command = match flight.kind {
@@ -142,23 +160,24 @@ impl Flights {
         // SAFETY: the flight keeps the file open; its slot keeps the vectors, and those the guest's memory,
         // into which nothing here holds references. The slot changes only in `next`, behind the completion;
         // `Flights` is not dropped before every flight has landed, or leaves the slots where they are.
-        unsafe { ring.push(file, &command, index as u64) }
+        unsafe { engine.push(file, &command, index as u64) }
     }
 
     /// Whether something was started, or started again, of which the kernel does not know yet.
     pub fn queued(&self) -> bool {
-        self.ring.as_ref().is_some_and(Uring::queued)
+        self.engine.as_ref().is_some_and(Engine::queued)
     }
 
     /// Tells the kernel what was started. False when it could not take everything: to be called again.
     pub fn submit(&mut self) -> std::io::Result<bool> {
-        self.ring.as_mut().map_or(Ok(true), Uring::submit)
+        self.started = 0;
+        self.engine.as_mut().map_or(Ok(true), Engine::submit)
     }
 
     /// A flight that has landed. What was moved in part only is started again for the rest.
     pub fn next(&mut self) -> Option<Landed> {
         loop {
-            let (token, result) = self.ring.as_mut()?.next()?;
+            let (token, result) = self.engine.as_mut()?.next()?;
             let index = usize::try_from(token).unwrap_or(usize::MAX);
             let Some(outcome) = self.arrive(index, result) else {
                 if self.launch(index) {
@@ -202,23 +221,23 @@ impl Flights {
         Some(Landed { answer, kind, length, started, outcome })
     }
 
-    /// Waits until nothing is in flight any more, whatever comes of it, and gives the ring back. None when
+    /// Waits until nothing is in flight any more, whatever comes of it, and gives the engine back. None when
     /// the kernel does not tell: then what may still be in flight stays as it is for ever.
-    pub fn end(&mut self) -> Option<Uring> {
-        let mut ring = self.ring.take()?;
+    pub fn end(&mut self) -> Option<Engine> {
+        let mut engine = self.engine.take()?;
         let mut flying = self.slots.iter().filter(|slot| slot.flight.is_some()).count();
         while flying > 0 {
-            if ring.wait().is_err() {
+            if engine.wait().is_err() {
                 std::mem::forget(std::mem::take(&mut self.slots));
                 return None;
             }
-            while ring.next().is_some() {
+            while engine.next().is_some() {
                 flying = flying.saturating_sub(1);
             }
         }
         self.slots.clear();
         self.free.clear();
-        Some(ring)
+        Some(engine)
     }
 }
 

@@ -15,30 +15,40 @@ impl BlockHandle {
     /// Puts another file behind the drive and tells the driver of its size. What is in flight ends on the old
     /// one.
     pub fn change_file(&self, medium: impl Into<Medium>) {
-        let medium = medium.into();
-        let mut state = self.0.state();
-        let old = &state.disk;
-        let disk = Disk { medium, read_only: old.read_only, flush: old.flush, serial: old.serial };
-        let sectors = disk.sectors();
-        state.disk = Arc::new(disk);
+        let Some(old) = self.0.state(0).map(|state| Arc::clone(&state.disk)) else { return };
+        let disk =
+            Disk { medium: medium.into(), read_only: old.read_only, flush: old.flush, serial: old.serial };
+        let disk = Arc::new(disk);
+        self.0.states().skip(1).for_each(|mut state| state.disk = Arc::clone(&disk));
+        // Held until the driver is told: it must not be another one by then.
+        let Some(mut first) = self.0.state(0) else { return };
         let mut configuration = self.0.configuration();
-        configuration.set_capacity(sectors);
+        configuration.set_capacity(disk.sectors());
         configuration.generation = configuration.generation.wrapping_add(1);
         drop(configuration);
-        if let Some(interrupt) = &state.interrupt {
+        first.disk = disk;
+        if let Some(interrupt) = &first.interrupt {
             interrupt.config();
         }
+        drop(first);
         self.0.metrics.update_count.increment();
     }
 
     /// Takes over the limits that `change` names.
     pub fn change_limits(&self, change: &RateLimiter) {
-        self.0.state().limiter.update(change);
+        for (index, mut state) in self.0.states().enumerate() {
+            // The buckets are one for all.
+            if index == 0 {
+                state.limiter.update(change);
+            } else {
+                state.limiter.wake();
+            }
+        }
     }
 
     /// Puts what is still to be written to the drive's files there.
     pub fn write_back(&self) {
-        let disk = Arc::clone(&self.0.state().disk);
+        let Some(disk) = self.0.state(0).map(|state| Arc::clone(&state.disk)) else { return };
         if let Medium::Overlay(overlay) = &disk.medium
             && let Err(error) = overlay.write_back()
         {

@@ -20,10 +20,11 @@ const EXTENT_SIZE: u64 = 16;
 /// Give the room back (bit 0 of the flags); the other bits are reserved.
 const UNMAP: u32 = 1;
 
-/// The most extents of a discard, and sectors of each: 2 GiB, which a file system frees by the extent.
-pub const DISCARD_EXTENTS_MAX: u32 = 32;
+/// The most extents of a discard, and sectors of each: 256 MiB, so that what one request gives back, and what the
+/// host does for it before anybody else has a turn, is no more than 1 GiB.
+pub const DISCARD_EXTENTS_MAX: u32 = 4;
 /// See [`DISCARD_EXTENTS_MAX`].
-pub const DISCARD_SECTORS_MAX: u32 = 1 << 22;
+pub const DISCARD_SECTORS_MAX: u32 = 1 << 19;
 /// The most extents of a write of zeroes, and sectors of each: 16 MiB, since a host may have to write them.
 pub const ZEROES_EXTENTS_MAX: u32 = 4;
 /// See [`ZEROES_EXTENTS_MAX`].
@@ -133,6 +134,11 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// Whether it may keep the host busy for longer than reads and writes do.
+    pub fn is_heavy(&self) -> bool {
+        matches!(self, Operation::Discard(_) | Operation::WriteZeroes(_))
+    }
+
     /// How many bytes it moves between memory and disk.
     pub fn length(&self) -> u64 {
         match self {
@@ -189,6 +195,12 @@ fn extents(
 /// How many bytes a chain counts for its drive's limits: its data.
 pub fn data_length(chain: &Chain) -> u64 {
     (chain.readable().len() + chain.writable().len()).saturating_sub(HEADER_SIZE + 1)
+}
+
+/// How many bytes a range that is given back counts for its drive's limits: a page for each MiB, for what the host
+/// writes down of it.
+pub fn unmapped(length: u64) -> u64 {
+    length.div_ceil(1 << 20) << 12
 }
 
 /// How a request is answered. Plain data, so that it can wait for the request's end.

@@ -7,15 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-/// One request for the kernel.
-pub enum Command {
-    /// `preadv`: fills the vectors.
-    Read { vectors: (*const libc::iovec, u32), offset: u64 },
-    /// `pwritev`.
-    Write { vectors: (*const libc::iovec, u32), offset: u64 },
-    /// `fdatasync`, of what was written before.
-    Flush,
-}
+use super::engine::Command;
 
 /// A ring with room for a number of requests at once.
 pub struct Uring {

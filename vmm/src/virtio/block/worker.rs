@@ -1,10 +1,9 @@
-//! What the block device does with its queue: requests are taken in order and carried out at once, or taken
-//! along in flight and answered when they land.
+//! What the block device does with a queue: requests are taken in order, carried out or started together, and
+//! answered as they end.
 
-use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::flights::Flights;
 use super::request::{Answer, Kind, Operation, Refusal, data_length};
@@ -12,52 +11,68 @@ use super::state::{Shared, State};
 use crate::metrics::BlockMetrics;
 use crate::virtio::device::{NeedsReset, Turn, Worker};
 use crate::virtio::io_vectors::IoVectors;
-use crate::virtio::limiter::Limiter;
 use crate::virtio::ring::Ring;
 
 /// Tokens of the descriptors.
 const LIMITER: u16 = 0;
 const LANDED: u16 = 1;
-/// How often one turn looks for flights that have landed while others were started.
-const ROUNDS: u32 = 8;
+/// How many requests one turn takes, and how often it looks for what has landed meanwhile.
+const TURN_LENGTH: u32 = 512;
+const ROUNDS: u32 = 64;
+/// How many requests that are carried out one by one are answered together.
+const GROUP_LENGTH: u32 = 16;
 
-/// Serves a drive's requests.
+/// Serves the requests of one of a drive's queues.
 pub struct BlockWorker {
+    index: usize,
     requests: Ring,
     vectors: IoVectors,
-    /// With `io_uring` only: reads, writes and flushes on their way.
-    flights: Option<Flights>,
+    /// Reads, writes and flushes on their way.
+    flights: Flights,
     shared: Arc<Shared>,
     /// What to listen to.
     descriptors: Vec<(RawFd, u16)>,
 }
 
+/// What one look at the queue brought.
+#[derive(Default)]
+struct Taken {
+    count: u32,
+    /// Others should have their turn now.
+    enough: bool,
+}
+
 impl BlockWorker {
-    /// A worker for the queue of requests.
-    pub fn new(requests: Ring, flights: Option<Flights>, shared: Arc<Shared>) -> BlockWorker {
+    /// A worker for queue `index` of requests.
+    pub fn new(index: usize, requests: Ring, flights: Flights, shared: Arc<Shared>) -> BlockWorker {
         let vectors = IoVectors::new(requests.memory().clone());
-        let mut worker = BlockWorker { requests, vectors, flights, shared, descriptors: Vec::new() };
+        let mut worker = BlockWorker { index, requests, vectors, flights, shared, descriptors: Vec::new() };
         worker.listen(None);
         worker
     }
 
-    /// Listens to the ring, and to the limiter while that is waited for.
+    /// Listens to the engine, and to the limiter while that is waited for.
     fn listen(&mut self, limiter: Option<RawFd>) {
         self.descriptors.clear();
         self.descriptors.extend(limiter.map(|descriptor| (descriptor, LIMITER)));
-        let ring = self.flights.as_ref().and_then(Flights::descriptor);
-        self.descriptors.extend(ring.map(|descriptor| (descriptor, LANDED)));
+        self.descriptors.extend(self.flights.descriptor().map(|descriptor| (descriptor, LANDED)));
     }
 
     fn turn(&mut self, limiter_fired: bool) -> Result<Turn, NeedsReset> {
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
+        let mut state = shared.state(self.index).ok_or(NeedsReset)?;
+        if shared.is_broken() {
+            return Err(NeedsReset);
+        }
         if limiter_fired {
             state.limiter.timer_fired();
             shared.metrics.rate_limiter_event_count.increment();
         }
         let waited = state.limiter.waiting();
-        let turn = self.rounds(&mut state).inspect_err(|_| shared.metrics.event_fails.increment());
+        let turn = self.rounds(&mut state).inspect_err(|_| {
+            shared.set_broken(true);
+            shared.metrics.event_fails.increment();
+        });
         let waiting = state.limiter.waiting();
         if waiting && !waited {
             shared.metrics.rate_limiter_throttled_events.increment();
@@ -66,19 +81,27 @@ impl BlockWorker {
         turn
     }
 
-    /// Takes in what has landed and starts what waits, until neither is left.
+    /// Starts what waits and takes in what has landed, until neither is left.
     fn rounds(&mut self, state: &mut State) -> Result<Turn, NeedsReset> {
-        let mut turn = Turn::Done;
-        for round in 0..ROUNDS {
-            if !self.answer_landed()? && round != 0 {
-                return Ok(turn);
-            }
-            if !state.limiter.waiting() {
-                turn = self.serve(state)?;
-            }
-            let Some(flights) = &mut self.flights else { return Ok(turn) };
-            if !flights.submit().map_err(|_| NeedsReset)? {
+        self.requests.hush()?;
+        let mut left = TURN_LENGTH;
+        for _ in 0..ROUNDS {
+            let landed = self.answer_landed()?;
+            let taken = if state.limiter.waiting() { Taken::default() } else { self.take(state, left)? };
+            left = left.saturating_sub(taken.count);
+            if !self.flights.submit().map_err(|_| NeedsReset)? {
                 return Ok(Turn::More);
+            }
+            if taken.enough || left == 0 {
+                self.answer_landed()?;
+                return Ok(Turn::More);
+            }
+            if landed || taken.count != 0 {
+                // What was done took time, in which more may have come: that needs no notification.
+                continue;
+            }
+            if state.limiter.waiting() || self.flights.room() == 0 || !self.requests.listen()? {
+                return Ok(Turn::Done);
             }
         }
         Ok(Turn::More)
@@ -86,76 +109,86 @@ impl BlockWorker {
 
     /// Answers every flight that has landed; tells whether there was one, or one that goes on.
     fn answer_landed(&mut self) -> Result<bool, NeedsReset> {
-        let Some(flights) = &mut self.flights else { return Ok(false) };
-        let mut any = false;
-        while let Some(landed) = flights.next() {
-            count(&self.shared.metrics, landed.kind, landed.length, landed.outcome, landed.started);
+        let mut now = None;
+        while let Some(landed) = self.flights.next() {
+            let now = *now.get_or_insert_with(Instant::now);
+            let took = now.saturating_duration_since(landed.started);
+            count(&self.shared.metrics, landed.kind, landed.length, landed.outcome, took);
             let written = landed.answer.give(self.requests.memory(), landed.outcome)?;
             self.requests.push(landed.answer.head, written)?;
-            any = true;
         }
-        if any {
+        if now.is_some() {
             self.requests.signal()?;
         }
-        Ok(any || self.flights.as_ref().is_some_and(Flights::queued))
+        Ok(now.is_some() || self.flights.queued())
     }
 
-    /// Takes requests from the queue as far as limits and flights have room.
-    fn serve(&mut self, state: &mut State) -> Result<Turn, NeedsReset> {
+    /// Takes requests from the queue, at most `most` of them, as far as limits and flights have room.
+    fn take(&mut self, state: &mut State, most: u32) -> Result<Taken, NeedsReset> {
         let State { disk, limiter, .. } = state;
         let metrics = &*self.shared.metrics;
-        let (vectors, flights) = (&mut self.vectors, &mut self.flights);
-        let room = Cell::new(flights.as_ref().map_or(usize::MAX, Flights::room));
-        let mut zeros = 0;
-        let turn = self.requests.serve_admitted(
-            |chain| admit(limiter, &room, data_length(chain), metrics),
-            |memory, chain| {
-                if flights.as_ref().is_some_and(|flights| flights.holds(chain.head())) {
-                    return Err(NeedsReset);
-                }
-                let started = Instant::now();
-                let answer = Answer::of(chain)?;
-                let operation = match Operation::read(disk, memory, chain) {
-                    Ok(operation) => operation,
-                    Err(refusal) => {
-                        count_refused(metrics, refusal);
-                        return answer.give(memory, Err(refusal)).map(Some);
-                    }
-                };
-                let (kind, length) = (operation.kind(), operation.length());
-                let outcome = match flights {
-                    Some(flights) if kind.may_fly() => {
-                        match flights.start(disk, &operation, answer, started) {
-                            Ok(()) => {
-                                room.set(flights.room());
-                                return Ok(None);
-                            }
+        let mut taken = Taken::default();
+        let (mut started, mut at_once) = (None, 0);
+        while taken.count < most
+            && at_once < GROUP_LENGTH
+            && self.flights.wants_more()
+            && self.requests.pop()?
+        {
+            if self.flights.room() == 0 {
+                self.requests.unpop();
+                metrics.io_engine_throttled_events.increment();
+                break;
+            }
+            let (memory, chain) = (self.requests.memory(), self.requests.chain());
+            if !limiter.pass(data_length(chain)) {
+                self.requests.unpop();
+                break;
+            }
+            taken.count += 1;
+            if self.flights.holds(chain.head()) {
+                return Err(NeedsReset);
+            }
+            let answer = Answer::of(chain)?;
+            let written = match Operation::read(disk, memory, chain) {
+                Ok(operation) => {
+                    let started = *started.get_or_insert_with(Instant::now);
+                    let (kind, length) = (operation.kind(), operation.length());
+                    let outcome = if kind.may_fly() && disk.medium.raw().is_some() {
+                        match self.flights.start(disk, &operation, answer, started) {
+                            Ok(()) => continue,
                             Err(refusal) => Err(refusal),
                         }
-                    }
-                    _ => disk.execute(memory, &operation, vectors, &mut zeros),
-                };
-                count(metrics, kind, length, outcome, started);
-                answer.give(memory, outcome).map(Some)
-            },
-        );
-        // Zeros that had to be written are as dear as data.
-        limiter.charge(zeros);
-        turn
+                    } else {
+                        let mut cost = 0;
+                        let outcome = disk.execute(memory, &operation, &mut self.vectors, &mut cost);
+                        limiter.charge(cost);
+                        // It may have taken long.
+                        taken.enough = operation.is_heavy();
+                        outcome
+                    };
+                    count(metrics, kind, length, outcome, started.elapsed());
+                    answer.give(memory, outcome)?
+                }
+                Err(refusal) => {
+                    count_refused(metrics, refusal);
+                    answer.give(memory, Err(refusal))?
+                }
+            };
+            self.requests.push(answer.head, written)?;
+            at_once += 1;
+            if taken.enough {
+                break;
+            }
+        }
+        if at_once != 0 {
+            self.requests.signal()?;
+        }
+        Ok(taken)
     }
-}
-
-/// Whether a request of `bytes` may be taken now.
-fn admit(limiter: &mut Limiter, room: &Cell<usize>, bytes: u64, metrics: &BlockMetrics) -> bool {
-    if room.get() == 0 {
-        metrics.io_engine_throttled_events.increment();
-        return false;
-    }
-    limiter.pass(bytes)
 }
 
 /// Counts a request that has ended.
-fn count(metrics: &BlockMetrics, kind: Kind, length: u64, outcome: Result<u64, Refusal>, started: Instant) {
+fn count(metrics: &BlockMetrics, kind: Kind, length: u64, outcome: Result<u64, Refusal>, took: Duration) {
     if let Err(refusal) = outcome {
         return count_refused(metrics, refusal);
     }
@@ -163,12 +196,12 @@ fn count(metrics: &BlockMetrics, kind: Kind, length: u64, outcome: Result<u64, R
         Kind::Read => {
             metrics.read_count.increment();
             metrics.read_bytes.add(length);
-            metrics.read_agg.record(started.elapsed());
+            metrics.read_agg.record(took);
         }
         Kind::Write => {
             metrics.write_count.increment();
             metrics.write_bytes.add(length);
-            metrics.write_agg.record(started.elapsed());
+            metrics.write_agg.record(took);
         }
         Kind::Flush => metrics.flush_count.increment(),
         Kind::Discard => metrics.discard_count.increment(),
@@ -201,11 +234,12 @@ impl Worker for BlockWorker {
 
 impl Drop for BlockWorker {
     fn drop(&mut self) {
-        // First nothing touches the guest's memory any more, then the ring is the next worker's.
-        let ring = self.flights.take().and_then(|mut flights| flights.end());
-        let mut state = self.shared.state();
-        state.ring = ring;
-        state.interrupt = None;
+        // First nothing touches the guest's memory any more, then the engine is the next worker's.
+        let engine = self.flights.end();
+        if let Some(mut state) = self.shared.state(self.index) {
+            state.engine = engine;
+            state.interrupt = None;
+        }
     }
 }
 

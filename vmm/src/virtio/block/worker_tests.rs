@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::*;
 use crate::config::{RateLimiter, TokenBucket};
 use crate::drive::RawDrive;
+use crate::virtio::block::engine::Engine;
 use crate::virtio::block::uring::Uring;
 use crate::virtio::block::{BlockDevice, BlockHandle, BlockSpec};
 use crate::virtio::driver::{Buffer, Hostile, Machine, NEXT, WRITE, wait_for};
@@ -21,6 +22,8 @@ const HEADERS: u64 = 0x8000;
 const STATUSES: u64 = 0x9000;
 const DATA: u64 = 0x4_0000;
 const SIZE: u64 = 4096;
+/// How many requests a driver that behaves has in flight.
+const DEPTH: u16 = 20;
 /// What the status byte is before the device writes it.
 const UNTOUCHED: u8 = 0xee;
 
@@ -49,6 +52,17 @@ impl Drive {
 
     /// Describes a request for a page in the chain that starts at descriptor `3 * index`, and offers it.
     fn offer(&mut self, index: u16, kind: u32, page: u64) -> u16 {
+        self.offer_on(0, index, kind, page)
+    }
+
+    /// The same on any queue.
+    fn offer_on(&mut self, queue: u16, index: u16, kind: u32, page: u64) -> u16 {
+        let head = self.describe(queue, index, kind, page);
+        self.driver.offer(queue, head);
+        head
+    }
+
+    fn describe(&mut self, queue: u16, index: u16, kind: u32, page: u64) -> u16 {
         let (head, at) = (3 * index, u64::from(index));
         let flags = if kind == READ { WRITE } else { 0 };
         let header = HEADERS + 16 * at;
@@ -58,9 +72,22 @@ impl Drive {
         let data =
             Buffer(DATA + at * SIZE, if kind == FLUSH { 0 } else { SIZE as u32 }, flags | NEXT, head + 2);
         let status = Buffer(STATUSES + at, 1, WRITE, 0);
-        self.driver.describe(0, head, &[Buffer(header, 16, NEXT, head + 1), data, status]);
-        self.driver.offer(0, head);
+        self.driver.describe(queue, head, &[Buffer(header, 16, NEXT, head + 1), data, status]);
         head
+    }
+
+    /// Offers reads of pages `from..to` and notifies as the device asked to be.
+    fn offer_as_asked(&mut self, from: u16, to: u16) {
+        for position in from..to {
+            let index = position % DEPTH;
+            self.describe(0, index, READ, (position % 64).into());
+            self.driver.offer_silently(0, 3 * index);
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let asked = self.driver.available_event(0);
+        if to.wrapping_sub(asked).wrapping_sub(1) < to.wrapping_sub(from) {
+            self.driver.notify(0);
+        }
     }
 
     fn status(&self, index: u16) -> u8 {
@@ -84,6 +111,11 @@ impl Drive {
 
 fn spec(uring: bool) -> BlockSpec {
     BlockSpec { flush: true, uring, ..BlockSpec::default() }
+}
+
+/// A drive with queues of its own number.
+fn several(queues: u8, uring: bool) -> BlockSpec {
+    BlockSpec { queues, ..spec(uring) }
 }
 
 fn limits(size: u64, refill_time: u64) -> RateLimiter {
@@ -188,7 +220,7 @@ impl Slow {
         let head = self.drive.offer(index, READ, 0);
         wait_for("the device to take it", || self.drive.metrics().queue_event_count.total() > events);
         // The turn that took it is over when the state is free.
-        drop(self.drive.handle.0.state());
+        drop(self.drive.handle.0.state(0));
         head
     }
 }
@@ -289,7 +321,7 @@ fn a_machine_may_end_with_requests_in_flight() {
 fn a_full_ring_makes_requests_wait() {
     let mut drive = Drive::new(&disk(64), spec(true));
     drive.driver.write(0x070, 0);
-    drive.handle.0.state().ring = Some(Uring::new(4).unwrap());
+    drive.handle.0.state(0).unwrap().engine = Some(Engine::Uring(Uring::new(4).unwrap()));
     drive.driver.start(COMMON, 64);
     let (read, mut pipe) = std::io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(read));
@@ -344,5 +376,170 @@ fn a_host_without_room_fails_the_write_and_nothing_else() {
             assert_eq!(drive.status(0), status);
         }
         assert_eq!(drive.metrics().execute_fails.total(), 2);
+    }
+}
+
+#[test]
+fn each_queue_is_served_and_the_driver_knows_how_many_there_are() {
+    for uring in [false, true] {
+        let file = disk(64);
+        let mut drive = Drive::new(&file, several(4, uring));
+        assert_eq!(drive.driver.read(0x010) & 1 << 12, 1 << 12, "VIRTIO_BLK_F_MQ");
+        assert_eq!(drive.driver.read(0x100 + 32) >> 16, 4);
+        for round in 0..10_u16 {
+            drive.driver.start(COMMON, 64);
+            for index in 0..16 {
+                drive.offer_on(index % 4, index, READ, (index + round).into());
+            }
+            for queue in 0..4 {
+                drive.driver.wait_used_any(queue, 4);
+            }
+            assert!((0..16).all(|index| drive.data(index)[0] == (index + round) as u8));
+        }
+        assert_eq!(drive.metrics().read_count.total(), 160);
+    }
+    let drive = Drive::new(&disk(1), spec(false));
+    assert_eq!((drive.driver.read(0x010) & 1 << 12, drive.driver.read(0x100 + 32) >> 16), (0, 0));
+}
+
+#[test]
+fn a_queue_that_waits_for_the_host_keeps_no_other_waiting() {
+    let mut drive = Drive::new(&disk(64), several(2, false));
+    // In the middle of a turn that does not end.
+    let shared = drive.handle.0.clone();
+    let guard = shared.state(0);
+    drive.offer_on(0, 0, READ, 1);
+    drive.offer_on(1, 1, READ, 2);
+    drive.driver.wait_used(1, 1);
+    assert_eq!((drive.data(1)[0], drive.driver.used(0)), (2, 0));
+    drop(guard);
+    drive.driver.wait_used(0, 1);
+    assert_eq!(drive.data(0)[0], 1);
+}
+
+#[test]
+fn queues_share_their_limits_and_their_file() {
+    for uring in [false, true] {
+        let spec = BlockSpec { limits: limits(2, 3_600_000), ..several(3, uring) };
+        let mut drive = Drive::new(&disk(64), spec);
+        for index in 0..3 {
+            drive.offer_on(index, 2 * index, READ, 1);
+            drive.offer_on(index, 2 * index + 1, READ, 1);
+        }
+        let used = |drive: &Drive| (0..3).map(|queue| drive.driver.used(queue)).sum::<u16>();
+        wait_for("what the limits let pass", || used(&drive) == 2);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(used(&drive), 2);
+        drive.handle.change_limits(&limits(0, 0));
+        wait_for("the rest", || used(&drive) == 6);
+        let other = tempfile::tempfile().unwrap();
+        other.write_all_at(&[0x77; 4096], 0).unwrap();
+        drive.handle.change_file(RawDrive::from_file(other).unwrap());
+        drive.driver.start(COMMON, 64);
+        for queue in 0..3 {
+            drive.offer_on(queue, queue, READ, 0);
+            drive.driver.wait_used(queue, 1);
+            assert_eq!(drive.data(queue), [0x77; 4096]);
+        }
+    }
+}
+
+#[test]
+fn a_broken_queue_stops_the_others() {
+    for uring in [false, true] {
+        let mut drive = Drive::new(&disk(64), several(2, uring));
+        drive.driver.jump(0, 1000);
+        drive.driver.wait_broken();
+        drive.offer_on(1, 0, READ, 1);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(drive.driver.used(1), 0);
+        drive.driver.start(COMMON, 64);
+        drive.offer_on(1, 0, READ, 1);
+        drive.driver.wait_used(1, 1);
+    }
+}
+
+#[test]
+fn what_waits_together_is_answered_with_one_interrupt() {
+    for uring in [false, true] {
+        let mut drive = Drive::new(&disk(64), spec(uring));
+        drive.driver.interrupts();
+        let guard = drive.handle.0.clone();
+        let state = guard.state(0);
+        for index in 0..20 {
+            drive.offer(index, READ, index.into());
+        }
+        drop(state);
+        drive.driver.wait_used_any(0, 20);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!((0..20).all(|index| drive.data(index)[0] == index as u8));
+        assert_eq!(drive.driver.interrupts(), 1);
+    }
+}
+
+#[test]
+fn room_that_is_given_back_counts_for_the_limits_and_ends_the_turn() {
+    let bandwidth = TokenBucket { size: 4096, one_time_burst: None, refill_time: 40 };
+    let limits = RateLimiter { bandwidth: Some(bandwidth), ops: None };
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 30).unwrap();
+    let mut drive = Drive::new(&file, BlockSpec { limits, ..spec(false) });
+    // 4 MiB count as four pages, 40 ms each, the first of which is there at once.
+    let extent = |drive: &Drive, index: u64, sectors: u32| {
+        let place = GuestAddress(DATA + index * SIZE);
+        drive.driver.memory.write_slice(&[0; 16], place).unwrap();
+        drive.driver.memory.write_obj(sectors, GuestAddress(place.0 + 8)).unwrap();
+    };
+    let start = Instant::now();
+    for round in 0..2 {
+        extent(&drive, 0, 8192);
+        offer_discard(&mut drive);
+        drive.driver.wait_used(0, round + 1);
+        assert_eq!(drive.status(0), 0);
+    }
+    assert!(start.elapsed() >= Duration::from_millis(110), "{:?}", start.elapsed());
+    assert_eq!(drive.metrics().discard_count.total(), 2);
+    // More than is offered is refused.
+    extent(&drive, 0, (1 << 19) + 1);
+    offer_discard(&mut drive);
+    drive.driver.wait_used(0, 3);
+    assert_eq!(drive.status(0), 1);
+}
+
+/// Offers a discard of the extent that lies where data of request 0 is.
+fn offer_discard(drive: &mut Drive) {
+    drive.driver.memory.write_obj(11_u64, GuestAddress(HEADERS)).unwrap();
+    drive.driver.memory.write_obj(UNTOUCHED, GuestAddress(STATUSES)).unwrap();
+    let chain = [Buffer(HEADERS, 16, NEXT, 1), Buffer(DATA, 16, NEXT, 2), Buffer(STATUSES, 1, WRITE, 0)];
+    drive.driver.describe(0, 0, &chain);
+    drive.driver.offer(0, 0);
+}
+
+#[test]
+fn a_driver_that_sleeps_until_it_is_told_never_sleeps_for_ever() {
+    for uring in [false, true] {
+        let mut drive = Drive::new(&disk(64), spec(uring));
+        let (mut offered, mut taken) = (0_u16, 0_u16);
+        while taken < 30_000 {
+            // Now and then one more, now and then all that there is room for.
+            let room = DEPTH - (offered - taken);
+            let more = if offered % 3 == 0 { room } else { room.min(1 + offered % 5) };
+            drive.offer_as_asked(offered, offered + more);
+            offered += more;
+            let before = taken;
+            loop {
+                taken = drive.driver.used(0);
+                drive.driver.set_used_event(0, taken);
+                std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+                if drive.driver.used(0) == taken {
+                    break;
+                }
+            }
+            if taken == before {
+                wait_for("an interrupt", || drive.driver.interrupts() != 0);
+            }
+        }
+        drive.driver.wait_used(0, offered);
+        assert_eq!(drive.metrics().read_count.total(), u64::from(offered));
     }
 }

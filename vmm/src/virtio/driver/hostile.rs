@@ -147,6 +147,12 @@ impl Hostile {
         self.memory.write_obj(position, GuestAddress(place)).unwrap();
     }
 
+    /// The `avail_event` of the used ring.
+    pub fn available_event(&self, queue: u16) -> u16 {
+        let ring = QUEUES + u64::from(queue) * QUEUE_STRIDE + USED;
+        self.memory.read_obj(GuestAddress(ring + 4 + 8 * u64::from(self.size))).unwrap()
+    }
+
     /// The device's position in the used ring.
     pub fn used(&self, queue: u16) -> u16 {
         let ring = QUEUES + u64::from(queue) * QUEUE_STRIDE + USED;

@@ -67,6 +67,7 @@ fn guest(kernel: &str, record: &str, vcpus: u8) -> Result<(String, Guest)> {
         line: plan::KERNEL_LINE.to_owned(),
         memory: plan::MEMORY,
         vcpus,
+        drives: Vec::new(),
     };
     Ok((release, guest))
 }

@@ -68,6 +68,7 @@ pub fn run(args: &MemoryArgs) -> Result<u8> {
             line: super::boot::plan::KERNEL_LINE.to_owned(),
             memory: plan::MEMORY,
             vcpus: 1,
+            drives: Vec::new(),
         },
     };
     let (mut report, code): (Report, u8) = carried.run("memory", &plan, &args.common)?;
