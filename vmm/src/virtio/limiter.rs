@@ -134,7 +134,8 @@ impl Limiter {
 
     /// Whether anything is limited, or waits still for a limit that was.
     pub fn limits(&self) -> bool {
-        self.bytes.is_some() || self.operations.is_some() || self.waiting
+        let buckets = self.buckets();
+        buckets.bytes.is_some() || buckets.operations.is_some() || self.waiting
     }
 
     /// Whether an operation waits for the timer.
