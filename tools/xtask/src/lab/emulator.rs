@@ -16,19 +16,12 @@ use super::wire::{self, Kind};
 use super::{Clock, LabArgs, TIMED_OUT};
 use crate::host;
 
-/// The kernel's words: quiet, no self-tests, KVM that ignores registers it does not know.
-const KERNEL_LINE: &str =
-    "console=ttyS0 quiet loglevel=3 panic=-1 cryptomgr.notests kvm.ignore_msrs=1 kvm.report_ignored_msrs=0";
-
-/// More words where the emulator's devices and timers run beside its processors. QEMU 7.2 then loses an interrupt now
-/// and then: its SVM helpers change a processor's pending interrupts without a lock. A one-shot timer that is lost
-/// stops the machine for good; one that ticks makes the next tick look again at what is pending. Under the
-/// instruction clock that is rare while one guest starts, and certain while many do or while one is loaded.
-const TICKING: &str = "nohz=off highres=off";
-
-fn kernel_line(ticking: bool) -> String {
-    if ticking { format!("{KERNEL_LINE} {TICKING}") } else { KERNEL_LINE.to_owned() }
-}
+/// The kernel's words: quiet, no self-tests, KVM that ignores registers it does not know, and timers that tick. QEMU
+/// 7.2 loses an interrupt now and then, on the instruction clock too: its SVM helpers change a processor's pending
+/// interrupts without a lock. A one-shot timer that is lost stops the machine for good; one that ticks makes the next
+/// tick look again at what is pending.
+const KERNEL_LINE: &str = "console=ttyS0 quiet loglevel=3 panic=-1 cryptomgr.notests kvm.ignore_msrs=1 \
+    kvm.report_ignored_msrs=0 nohz=off highres=off";
 
 /// Builds what is missing, starts the machine and stays with it until the command has ended.
 pub fn run(args: &LabArgs, clock: Clock) -> Result<u8> {
@@ -179,7 +172,7 @@ fn command(args: &LabArgs, image: &Image, lab: &Lab, port: &UnixStream) -> Comma
         .arg(image.kernel())
         .arg("-initrd")
         .arg(image.initramfs())
-        .args(["-append", &kernel_line(args.ticking || !args.icount)]);
+        .args(["-append", KERNEL_LINE]);
     let root = format!("file={},snapshot=on", image.root().display().to_string().replace(',', ",,"));
     let parcel = format!("file=/proc/self/fd/{},readonly=on", lab.parcel.as_raw_fd());
     for drive in [root, parcel] {
