@@ -30,7 +30,6 @@ const MEMORY: u32 = 6144;
 pub struct Carried {
     temporary: TempDir,
     memory: u32,
-    ticking: bool,
 }
 
 impl Carried {
@@ -38,18 +37,12 @@ impl Carried {
     pub fn new() -> Result<Self> {
         let temporary = tempfile::tempdir().context("Cannot make a temporary folder")?;
         fs::create_dir(temporary.path().join("bench")).context("Cannot make the bench's folder")?;
-        Ok(Self { temporary, memory: MEMORY, ticking: false })
+        Ok(Self { temporary, memory: MEMORY })
     }
 
     /// Into a lab with so much memory, in MiB.
     pub fn memory(self, memory: u32) -> Self {
         Self { memory, ..self }
-    }
-
-    /// Into a lab whose kernel's clock ticks: under the instruction clock it otherwise stands still sooner or later
-    /// when guests have more to do than to start.
-    pub fn ticking(self) -> Self {
-        Self { ticking: true, ..self }
     }
 
     /// Where files are put that the half inside needs.
@@ -88,7 +81,6 @@ impl Carried {
             // another (QEMU 7.2), so that only counts are worth anything.
             icount: common.smp == 1,
             smp: common.smp,
-            ticking: self.ticking,
             memory: self.memory,
             timeout: common.timeout,
             carry: vec![self.folder()],

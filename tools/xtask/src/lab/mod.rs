@@ -33,9 +33,6 @@ pub struct LabArgs {
     /// One processor whose clock counts instructions: for measurements, not for speed.
     #[arg(long)]
     pub icount: bool,
-    /// The clock of the lab's kernel ticks also where instructions are counted: for many guests, or a loaded one.
-    #[arg(long)]
-    pub ticking: bool,
     /// How many processors the lab has.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub smp: u8,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::outcome::Outcome;
 use super::super::table::lay_out;
 
 /// All figures of a bench.
@@ -11,23 +12,10 @@ use super::super::table::lay_out;
 pub struct Report {
     /// The lab's kernel.
     pub host: String,
-    /// What the lab's kernel reads the time from.
-    pub clock: String,
     /// Whether the clock counts instructions: without that, rates are no figures.
     pub steady: bool,
     /// One for each VMM and way of its.
-    pub results: Vec<Outcome>,
-}
-
-/// How a VMM did.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Its name.
-    pub name: String,
-    /// What it says of itself.
-    pub version: String,
-    /// Its figures by load, or why there are none.
-    pub figures: Result<BTreeMap<String, Figures>, String>,
+    pub results: Vec<Outcome<BTreeMap<String, Figures>>>,
 }
 
 /// What a load cost, each a request; what fio's own start and end cost is taken off.
@@ -39,8 +27,6 @@ pub struct Figures {
     pub rate: f64,
     /// System calls of the threads that are no vCPU's.
     pub io_calls: f64,
-    /// Of these, reading the time: none where the host's clock is the processor's.
-    pub time_calls: f64,
     /// System calls of all threads, `KVM_RUN` apart.
     pub calls: f64,
     /// Exits.
@@ -49,17 +35,16 @@ pub struct Figures {
     pub user_exits: f64,
     /// Interrupts raised, the serial port's apart.
     pub interrupts: f64,
-    /// The commonest system calls: thread, number, how often.
-    pub commonest: Vec<(String, i64, u64)>,
+    /// The commonest system calls: thread, name, how often.
+    pub commonest: Vec<(String, String, u64)>,
 }
 
 type Cell = (&'static str, fn(&Figures) -> f64);
 
 /// The figures of a load, in rows.
-const ROWS: [Cell; 7] = [
+const ROWS: [Cell; 6] = [
     ("requests a second", |figures| figures.rate),
     ("system calls of I/O threads", |figures| figures.io_calls),
-    ("  of these, reading the time", |figures| figures.time_calls),
     ("system calls of all threads", |figures| figures.calls),
     ("exits", |figures| figures.exits),
     ("exits to user space", |figures| figures.user_exits),
@@ -74,7 +59,7 @@ impl Report {
         for load in loads {
             rows.push((load, Vec::new()));
             for (label, of) in ROWS.iter().filter(|(label, _)| self.steady || !label.contains("a second")) {
-                let show = |outcome: &Outcome| {
+                let show = |outcome: &Outcome<BTreeMap<String, Figures>>| {
                     let figures = outcome.figures.as_ref().ok().and_then(|figures| figures.get(*load));
                     figures.map_or_else(|| "-".to_owned(), |figures| number(of(figures)))
                 };
@@ -105,7 +90,6 @@ mod tests {
         let figures = Figures { rate: 7012.4, io_calls: 3.004, ..Figures::default() };
         let mut report = Report {
             host: String::new(),
-            clock: "tsc".to_owned(),
             steady: true,
             results: vec![
                 Outcome {

@@ -10,18 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use super::super::carry;
 use super::super::guest::Guest;
-use super::super::histogram::{Histogram, Row};
+use super::super::outcome;
 use super::super::process::Machine;
 use super::super::subject::Subject;
+use super::super::tally::{Counts, Tally};
 use super::plan::{self, JOBS, Job, Plan};
-use super::report::{Figures, Outcome, Report};
+use super::report::{Figures, Report};
 
-/// `KVM_RUN`, as `ioctl` gets it, and the numbers of `ioctl` and `clock_gettime` (x86_64).
-const KVM_RUN: &str = "44672";
-const IOCTL: i64 = 16;
-const CLOCK_GETTIME: i64 = 228;
-/// The interrupt line of the serial port.
-const SERIAL_LINE: &str = "4";
 /// How the names of vCPUs' threads begin: ours, Firecracker's, QEMU's.
 const VCPUS: [&str; 3] = ["vcpu", "fc_vcpu", "CPU "];
 /// How many of the commonest system calls are kept.
@@ -29,27 +24,17 @@ const COMMONEST: usize = 8;
 
 /// Measures what the plan names.
 pub fn run() -> Result<u8> {
-    let mut plan: Plan = carry::plan()?;
+    let Plan { subjects, requests }: Plan = carry::plan()?;
     prepare()?;
-    plan.subjects.iter_mut().try_for_each(|(subject, _)| subject.install())?;
-    let mut results = Vec::new();
-    for (subject, guest) in &plan.subjects {
-        let version = subject.version();
-        let figures = measure(subject, guest, plan.requests).map_err(|error| format!("{error:#}"));
-        if let Err(why) = &figures {
-            eprintln!("bench: {}: {why}", subject.name);
-        }
-        results.push(Outcome { name: subject.name.clone(), version, figures });
-    }
-    let failed = results.iter().any(|outcome| outcome.figures.is_err());
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    carry::give(&Report {
-        host: read("/proc/version"),
-        clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        steady: std::thread::available_parallelism().is_ok_and(|count| count.get() == 1),
-        results,
+    let (mut subjects, guests): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
+    let mut guests = guests.iter();
+    let results = outcome::of_each(&mut subjects, |subject| {
+        measure(subject, guests.next().context("A VMM has no guest")?, requests)
     })?;
-    Ok(u8::from(failed))
+    let failed = outcome::status(&results);
+    let steady = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+    carry::give(&Report { host: outcome::host(), steady, results })?;
+    Ok(failed)
 }
 
 /// A disk in memory with a file system: what is measured is a VMM, and no disk. Nothing is written back while a VMM
@@ -87,8 +72,7 @@ fn measure(subject: &Subject, guest: &Guest, most: u32) -> Result<BTreeMap<Strin
         rustix::fs::syncfs(&disk).context("Cannot write back")?;
         let requests = job.requests(most);
         let (counts, rate) = count(&mut machine, job, requests)?;
-        let counted = counts.less(&own, requests, rate);
-        figures.insert(job.name.to_owned(), counted);
+        figures.insert(job.name.to_owned(), cost(&counts, &own, requests, rate));
     }
     machine.type_line("poweroff")?;
     machine.read_to_end()?;
@@ -118,92 +102,36 @@ fn rate(said: &str, job: &Job, requests: u32) -> Option<f64> {
     Some(f64::from(requests) / seconds)
 }
 
-/// What was counted while a load ran.
-#[derive(Debug, Default)]
-struct Counts {
-    /// By thread's name and number.
-    calls: BTreeMap<(String, i64), u64>,
-    exits: u64,
-    user_exits: u64,
-    interrupts: u64,
-}
-
+/// What was counted while a load ran, and its requests a second.
 fn count(machine: &mut Machine, job: &Job, requests: u32) -> Result<(Counts, f64)> {
-    let mut names = threads(machine.id());
-    let calls = Histogram::start("raw_syscalls/sys_enter", "common_pid,id", 4096)?;
-    let ioctls = Histogram::start("syscalls/sys_enter_ioctl", "common_pid,cmd", 1024)?;
-    let exits = Histogram::start("kvm/kvm_exit", "exit_reason", 256)?;
-    let user_exits = Histogram::start("kvm/kvm_userspace_exit", "reason", 256)?;
-    let interrupts = Histogram::start("kvm/kvm_set_irq", "gsi,level", 256)?;
+    let tally = Tally::start(machine.id())?;
     let rate = ask(machine, job, requests)?;
-    // Threads that came and went between the two looks did little.
-    names.extend(threads(machine.id()));
-    let sum = |rows: &[Row]| rows.iter().map(|row| row.count).sum();
-    let raised = |row: &&Row| row.fields["gsi"] != SERIAL_LINE && row.fields["level"] == "1";
-    let mut counts = Counts {
-        calls: BTreeMap::new(),
-        exits: sum(&exits.read()?),
-        user_exits: sum(&user_exits.read()?),
-        interrupts: interrupts.read()?.iter().filter(raised).map(|row| row.count).sum(),
-    };
-    for row in calls.read()? {
-        let (Ok(thread), Ok(number)) = (row.fields["common_pid"].parse::<u32>(), row.fields["id"].parse())
-        else {
-            continue;
-        };
-        if let Some(name) = names.get(&thread) {
-            *counts.calls.entry((name.clone(), number)).or_default() += row.count;
-        }
-    }
-    for row in ioctls.read()?.iter().filter(|row| row.fields["cmd"] == KVM_RUN) {
-        let name = row.fields["common_pid"].parse::<u32>().ok().and_then(|thread| names.get(&thread));
-        if let Some(count) = name.and_then(|name| counts.calls.get_mut(&(name.clone(), IOCTL))) {
-            *count = count.saturating_sub(row.count);
-        }
-    }
-    Ok((counts, rate))
+    Ok((tally.read()?, rate))
 }
 
-/// The threads of a process with their names.
-fn threads(process: u32) -> BTreeMap<u32, String> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let thread = |task: fs::DirEntry| {
-        let name = fs::read_to_string(task.path().join("comm")).ok()?;
-        Some((task.file_name().to_str()?.parse().ok()?, name.trim().to_owned()))
+/// What each of `requests` cost, without what fio did beside them, of which `own` is the count.
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn cost(all: &Counts, own: &Counts, requests: u32, rate: f64) -> Figures {
+    let each = |sum: &dyn Fn(&Counts) -> u64| (sum(all) as f64 - sum(own) as f64) / f64::from(requests);
+    let calls = |counts: &Counts, wanted: &dyn Fn(&str) -> bool| -> u64 {
+        counts.calls.iter().filter(|(thread, _)| wanted(thread)).flat_map(|(_, calls)| calls.values()).sum()
     };
-    tasks.filter_map(thread).collect()
-}
-
-impl Counts {
-    /// What each of `requests` cost, without what fio did beside them, of which `own` is the count.
-    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    fn less(&self, own: &Counts, requests: u32, rate: f64) -> Figures {
-        let each = |all: u64, own: u64| (all as f64 - own as f64) / f64::from(requests);
-        let sum = |counts: &Counts, wanted: &dyn Fn(&str, i64) -> bool| -> u64 {
-            counts
-                .calls
-                .iter()
-                .filter(|((name, number), _)| wanted(name, *number))
-                .map(|(_, count)| count)
-                .sum()
-        };
-        let calls = |wanted: &dyn Fn(&str, i64) -> bool| each(sum(self, wanted), sum(own, wanted));
-        let is_io = |name: &str| !VCPUS.iter().any(|vcpu| name.starts_with(vcpu));
-        let mut commonest: Vec<_> =
-            self.calls.iter().map(|((name, number), count)| (name.clone(), *number, *count)).collect();
-        commonest.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
-        commonest.truncate(COMMONEST);
-        Figures {
-            requests,
-            rate,
-            io_calls: calls(&|name, _| is_io(name)),
-            time_calls: calls(&|name, number| is_io(name) && number == CLOCK_GETTIME),
-            calls: calls(&|_, _| true),
-            exits: each(self.exits, own.exits),
-            user_exits: each(self.user_exits, own.user_exits),
-            interrupts: each(self.interrupts, own.interrupts),
-            commonest,
-        }
+    let is_io = |name: &str| !VCPUS.iter().any(|vcpu| name.starts_with(vcpu));
+    let by_thread = all.calls.iter().flat_map(|(thread, calls)| {
+        calls.iter().map(move |(call, count)| (thread.clone(), call.clone(), *count))
+    });
+    let mut commonest: Vec<_> = by_thread.collect();
+    commonest.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    commonest.truncate(COMMONEST);
+    Figures {
+        requests,
+        rate,
+        io_calls: each(&|counts| calls(counts, &is_io)),
+        calls: each(&|counts| calls(counts, &|_| true)),
+        exits: each(&|counts| counts.exits.values().sum()),
+        user_exits: each(&|counts| counts.user_exits.values().sum()),
+        interrupts: each(&|counts| counts.interrupts.values().sum()),
+        commonest,
     }
 }
 

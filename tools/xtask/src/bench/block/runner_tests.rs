@@ -23,22 +23,18 @@ fn a_rate_is_read_from_fio_and_short_runs_are_refused() {
 
 #[test]
 fn costs_are_by_request_and_without_what_fio_did_beside() {
-    let call = |thread: &str, number, count| ((thread.to_owned(), number), count);
-    let own = Counts { calls: [call("vcpu-0", 1, 70)].into(), exits: 2000, ..Counts::default() };
-    let counts = Counts {
-        calls: [
-            call("vcpu-0", 1, 70),
-            call("vcpu-0", 228, 400),
-            call("io-0-data", 295, 100),
-            call("io-0-data", 228, 200),
-        ]
-        .into(),
-        exits: 2300,
-        user_exits: 200,
-        interrupts: 100,
+    let counts = |exits: u64, calls: &[(&str, &str, u64)]| {
+        let mut counts = Counts { exits: [("1".to_owned(), exits)].into(), ..Counts::default() };
+        for (thread, call, count) in calls {
+            counts.calls.entry((*thread).to_owned()).or_default().insert((*call).to_owned(), *count);
+        }
+        counts
     };
-    let figures = counts.less(&own, 100, 5.0);
-    assert!((figures.io_calls - 3.0).abs() < 1e-9 && (figures.time_calls - 2.0).abs() < 1e-9, "{figures:?}");
-    assert!((figures.calls - 7.0).abs() < 1e-9 && (figures.exits - 3.0).abs() < 1e-9, "{figures:?}");
-    assert_eq!(figures.commonest[0], ("vcpu-0".to_owned(), 228, 400));
+    let own = counts(2000, &[("vcpu-0", "write", 70)]);
+    let all =
+        counts(2300, &[("vcpu-0", "write", 470), ("io-0-data", "preadv", 100), ("io-0-data", "read", 200)]);
+    let figures = cost(&all, &own, 100, 5.0);
+    assert!((figures.io_calls - 3.0).abs() < 1e-9 && (figures.calls - 7.0).abs() < 1e-9, "{figures:?}");
+    assert!((figures.exits - 3.0).abs() < 1e-9, "{figures:?}");
+    assert_eq!(figures.commonest[0], ("vcpu-0".to_owned(), "write".to_owned(), 470));
 }

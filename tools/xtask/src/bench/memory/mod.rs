@@ -41,7 +41,7 @@ pub fn run(args: &MemoryArgs) -> Result<u8> {
     carry::need(&["vmlinux", "initramfs", "bulkhead-vmm", "bulkhead", "bulkhead-image", "xtask"])?;
     host::ensure(&[host::BUSYBOX])?;
     let busybox = host::find(host::BUSYBOX.program).context("busybox is not installed")?;
-    let carried = Carried::new()?.ticking().memory(plan::LAB_MEMORY);
+    let carried = Carried::new()?.memory(plan::LAB_MEMORY);
     let initramfs = guest::initramfs(&super::boot::plan::init_script())?;
     fs::write(carried.folder().join("initramfs"), initramfs).context("Cannot write the guest's initramfs")?;
     // The image of the daemon's machines.

@@ -44,7 +44,7 @@ pub struct NetArgs {
 /// Measures; 0 when every VMM could be.
 pub fn run(args: &NetArgs) -> Result<u8> {
     carry::need(&["vmlinux", "initramfs", "bulkhead-vmm", "xtask"])?;
-    let carried = Carried::new()?.ticking();
+    let carried = Carried::new()?;
     fs::write(carried.folder().join("initramfs"), initramfs()?)
         .context("Cannot write the guest's initramfs")?;
     let mut subjects = carried.subjects(&args.common.peer)?;
@@ -69,6 +69,7 @@ pub fn run(args: &NetArgs) -> Result<u8> {
             line: super::boot::plan::KERNEL_LINE.to_owned(),
             memory: plan::MEMORY,
             vcpus: 1,
+            drives: Vec::new(),
         },
     };
     let (report, code): (Report, u8) = carried.run("net", &plan, &args.common)?;
