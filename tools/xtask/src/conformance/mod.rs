@@ -108,7 +108,6 @@ fn try_cases(args: &ConformanceArgs) -> Result<Value> {
     words.extend(args.only.iter().flat_map(|part| [OsString::from("--only"), OsString::from(part)]));
     let code = lab::run(&LabArgs {
         icount: false,
-        ticking: false,
         smp: 2,
         memory: 4096,
         timeout: args.timeout,
