@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bulkhead_protocol::agent::{ContainerStatus, Ready};
 
@@ -17,8 +17,10 @@ use crate::service::error::ServiceError;
 use crate::service::model::{Image, Machine, NetworkKind, Phase};
 use crate::service::{Service, clock};
 
-/// How long to wait before the agent is tried again.
-const RETRY: Duration = Duration::from_millis(10);
+/// How long to wait before the agent is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// Between them, which part of how long it has been waited for.
+const RETRY_PART: u32 = 32;
 /// What a guest comes to on its way up, in this order.
 const STAGES: [&str; 2] = ["reach its init", "start its container"];
 
@@ -156,10 +158,11 @@ impl Service {
 
     /// Asks until the agent answers. Whoever calls sets the time.
     async fn ready(&self, live: &Live) -> Ready {
+        let start = Instant::now();
         loop {
             match live.agent.ready().await {
                 Ok(ready) => return ready,
-                Err(_) => tokio::time::sleep(RETRY).await,
+                Err(_) => tokio::time::sleep(retry(start.elapsed())).await,
             }
         }
     }
@@ -211,7 +214,24 @@ impl Service {
     }
 }
 
+/// When to ask again who has not answered for so long. Fifty machines that start at once would otherwise leave a
+/// processor no time for anything but being asked.
+fn retry(waited: Duration) -> Duration {
+    (waited / RETRY_PART).clamp(RETRY.0, RETRY.1)
+}
+
 /// A word of the guest, fit to be shown.
 fn one_line(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_for_long_is_asked_less_often() {
+        let after = |ms| retry(Duration::from_millis(ms)).as_millis();
+        assert_eq!([0, 320, 640, 3200, 60_000].map(after), [10, 10, 20, 100, 250]);
+    }
 }
