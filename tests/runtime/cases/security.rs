@@ -19,7 +19,7 @@ use crate::trial::Trial;
 /// What tries to write to the program behind any process that it sees, and to its own.
 const OVERWRITE: &str = "for p in /proc/[0-9]*; do \
     case $(readlink $p/exe) in */busybox) continue;; esac; \
-    exec 7<$p/exe && { for i in 1 2 3 4 5; do echo overwritten >/proc/self/fd/7; done; exec 7<&-; }; done 2>/dev/null";
+    (exec 7<$p/exe; for i in 1 2 3 4 5; do echo overwritten >/proc/self/fd/7; done); done 2>/dev/null";
 
 /// The cases of this part.
 pub const CASES: &[Case] = &[

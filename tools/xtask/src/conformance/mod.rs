@@ -29,9 +29,12 @@ const REPORT: &str = "conformance.json";
 /// Which runtimes, which cases, and what is done with the verdicts.
 #[derive(Debug, Args)]
 pub struct ConformanceArgs {
-    /// Write the table. Needs all cases and all runtimes (until ours is there, the others).
-    #[arg(long, conflicts_with_all = ["only", "ours"])]
+    /// Write into the table what was tried; the rest of it stays.
+    #[arg(long)]
     write: bool,
+    /// Take these verdicts, which `--json` wrote, and try nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ours", "peers", "deaf"])]
+    report: Option<PathBuf>,
     /// Try bulkhead-oci alone, and hold it against what the table says of the others.
     #[arg(long, conflicts_with = "peers")]
     ours: bool,
@@ -62,7 +65,20 @@ pub struct ConformanceArgs {
 /// Runs the suite; 0 when every case was tried and the gate, if there is one, holds.
 pub fn run(args: &ConformanceArgs) -> Result<u8> {
     let place = workspace::root()?.join(TABLE);
-    let report = try_cases(args)?;
+    let tried = match &args.report {
+        Some(file) => {
+            let text = fs::read(file).with_context(|| format!("Cannot read {}", file.display()))?;
+            Ok(serde_json::from_slice(&text).context("Cannot understand the verdicts")?)
+        }
+        None => try_cases(args)?,
+    };
+    let report = match tried {
+        Ok(report) => report,
+        Err(code) => {
+            println!("conformance: the suite ended with status {code}");
+            return Ok(code);
+        }
+    };
     if args.deaf {
         return Ok(0);
     }
@@ -71,23 +87,26 @@ pub fn run(args: &ConformanceArgs) -> Result<u8> {
             .with_context(|| format!("Cannot write {}", file.display()))?;
     }
     let found = Table::from_report(&report)?;
+    let known = Table::parse(&fs::read_to_string(&place).unwrap_or_default());
+    let whole = args.only.is_empty();
     if args.write {
-        fs::write(&place, found.text()).with_context(|| format!("Cannot write {}", place.display()))?;
+        fs::write(&place, found.over(&known, whole).text())
+            .with_context(|| format!("Cannot write {}", place.display()))?;
         println!("xtask conformance: {TABLE} is written");
     }
     let mut findings = Vec::new();
     if args.gate {
-        let known = Table::parse(&fs::read_to_string(&place).unwrap_or_default());
-        let whole = args.only.is_empty();
         findings.extend(exceptions::findings(&found.with_peers_of(&known), whole)?);
-        findings.extend(found.differences(&known, whole));
+        if !args.write {
+            findings.extend(found.differences(&known, whole));
+        }
     }
     findings.iter().for_each(|finding| println!("conformance: {finding}"));
     Ok(u8::from(!findings.is_empty()))
 }
 
-/// The verdicts of the suite in the lab.
-fn try_cases(args: &ConformanceArgs) -> Result<Value> {
+/// The verdicts of the suite in the lab, or the status that it ended with instead.
+fn try_cases(args: &ConformanceArgs) -> Result<Result<Value, u8>> {
     let temporary = tempfile::tempdir().context("Cannot make a temporary folder")?;
     let suite = temporary.path().join("runtime-suite");
     fs::copy(build_suite()?, &suite).context("Cannot copy the suite")?;
@@ -119,9 +138,11 @@ fn try_cases(args: &ConformanceArgs) -> Result<Value> {
         verbose: false,
         command: words,
     })?;
-    ensure!(code == 0, "The suite ended with status {code}");
+    if code != 0 {
+        return Ok(Err(code));
+    }
     let text = fs::read(out.join(REPORT)).context("The suite gave no verdicts")?;
-    serde_json::from_slice(&text).context("Cannot understand the suite's verdicts")
+    serde_json::from_slice(&text).map(Ok).context("Cannot understand the suite's verdicts")
 }
 
 /// Builds the suite; gives its program.

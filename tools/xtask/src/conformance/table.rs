@@ -75,6 +75,10 @@ impl Table {
 
     /// From the file; what is no row of it is passed over.
     pub fn parse(text: &str) -> Self {
+        let said = text.lines().find_map(|line| line.strip_prefix("| version | ")?.strip_suffix(" |"));
+        let said = said.into_iter().flat_map(|said| columns().into_iter().zip(said.split(" | ")));
+        let versions =
+            said.filter(|(_, said)| *said != "–").map(|(name, said)| (name.to_owned(), said.to_owned()));
         let rows = text.lines().filter_map(|line| {
             let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
             let (clause, rest) = cells.split_first()?;
@@ -88,7 +92,7 @@ impl Table {
             let (case, level, clause) = (case.to_owned(), (*level).to_owned(), (*clause).to_owned());
             Some(Row { case, level, clause, passes: passes.collect() })
         });
-        Self { versions: BTreeMap::new(), rows: rows.collect() }
+        Self { versions: versions.collect(), rows: rows.collect() }
     }
 
     /// The file.
@@ -146,6 +150,25 @@ impl Table {
             }
         }
         whole
+    }
+
+    /// Another table, with what this one says over it. Of a `whole` one every case is here.
+    pub fn over(&self, known: &Self, whole: bool) -> Self {
+        let mut table = self.with_peers_of(known);
+        if !whole {
+            let fresh = table.rows;
+            table.rows = known.rows.clone();
+            for row in fresh {
+                match table.rows.iter_mut().find(|other| other.case == row.case) {
+                    Some(other) => *other = row,
+                    None => table.rows.push(row),
+                }
+            }
+        }
+        for (name, said) in &known.versions {
+            table.versions.entry(name.clone()).or_insert_with(|| said.clone());
+        }
+        table
     }
 
     /// What another table says differently of the runtimes that were tried here.

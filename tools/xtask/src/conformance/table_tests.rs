@@ -20,7 +20,7 @@ fn what_is_written_is_read_again() {
     let written = table(&[("root.a", true), ("root.b", false)]);
     let text = written.text();
     assert!(text.contains("| MUST passed | 1 of 2 | 2 of 2 | 2 of 2 |"), "{text}");
-    assert_eq!(Table::parse(&text).rows, written.rows);
+    assert_eq!(Table::parse(&text), written);
 }
 
 #[test]
@@ -31,6 +31,17 @@ fn a_table_that_is_not_true_any_more_is_found() {
     // Two verdicts that changed, one case that is new to three runtimes, one that is gone.
     assert_eq!(now.differences(&known, true).len(), 2 + 3 + 1);
     assert_eq!(now.differences(&known, false).len(), 2 + 3);
+}
+
+#[test]
+fn what_was_not_tried_stays() {
+    let known = table(&[("root.a", true), ("root.b", false), ("root.c", true)]);
+    let now = table(&[("root.b", true), ("root.d", true)]);
+    let names = |table: Table| table.rows.iter().map(|row| row.case.clone()).collect::<Vec<_>>().join(" ");
+    let over = now.over(&known, false);
+    assert_eq!(over.rows[1].passes(OURS), Some(true));
+    assert_eq!(names(over), "root.a root.b root.c root.d");
+    assert_eq!(names(now.over(&known, true)), "root.b root.d");
 }
 
 #[test]
