@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::super::process::now;
 use super::super::{carry, smaps};
 use super::left::Left;
-use super::plan::{DAEMON, Plan, ROOT};
+use super::plan::{Plan, ROOT};
 use super::report::Figures;
 use crate::lab;
 
@@ -50,7 +50,6 @@ pub fn measure(plan: &Plan) -> Result<Figures> {
     end()?;
     let before = Left::take(&[folder]);
     let up = start(plan, plan.machines)?;
-    eprintln!("bench: {DAEMON}: {} machines after {:.0} ms", up.len(), up.last().copied().unwrap_or(0.0));
     thread::sleep(SETTLE);
     let all = footprints(plan)?;
     if all.len() != usize::from(plan.machines) || alone.len() != 1 {

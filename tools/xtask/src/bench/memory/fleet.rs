@@ -27,13 +27,8 @@ pub fn measure(subject: &Subject, guest: &Guest, count: u16) -> Result<Figures> 
         alone.iter().map(Machine::id).map(|id| smaps::of(id, guest.memory)).collect::<Result<Vec<_>>>()?;
     end(alone, subject)?;
 
+    // Nothing is said while guests run: an interrupt of the lab's own console may be lost meanwhile.
     let (all, up) = start(subject, guest, count)?;
-    eprintln!(
-        "bench: {}: {} machines after {:.0} ms",
-        subject.name,
-        up.len(),
-        up.last().copied().unwrap_or(0.0)
-    );
     let footprints =
         all.iter().map(|machine| smaps::of(machine.id(), guest.memory)).collect::<Result<Vec<_>>>()?;
     end(all, subject)?;
