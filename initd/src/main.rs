@@ -1,8 +1,14 @@
 //! `initd`: process 1 of every guest, and the runtime of its containers. Under the name `bulkhead-oci` it is an OCI
 //! runtime by itself.
+//!
+//! The entry is the C library's: what the standard library does before its own `main` (a handler for overflows of
+//! the stack, a look at the three streams) costs every container a score of system calls, twice.
+#![cfg_attr(not(test), no_main)]
+#![allow(unsafe_code, reason = "the entry of a program has a name that no other function may have")]
 
 mod agent;
 mod boot;
+mod bounded;
 mod clock;
 mod console;
 mod container;
@@ -11,9 +17,17 @@ mod oci;
 mod reaper;
 mod rootfs;
 
-use std::process::ExitCode;
+use std::ffi::{c_char, c_int};
 
-fn main() -> ExitCode {
+/// The entry. The arguments are read by the standard library, which keeps them from the C library's start.
+// SAFETY: no other function is called main: the standard library's is left out where this one is compiled.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main(_count: c_int, _words: *const *const c_char) -> c_int {
+    ignore_broken_pipes();
+    run().into()
+}
+
+fn run() -> u8 {
     let mut arguments = std::env::args_os();
     let name = arguments.next().and_then(|name| name.into_string().ok());
     if name.as_deref() == Some(container::stage::NAME) {
@@ -26,7 +40,13 @@ fn main() -> ExitCode {
         live();
     }
     eprintln!("bulkhead-initd is the first process of a guest; it does nothing here.");
-    ExitCode::from(2)
+    2
+}
+
+/// Whoever writes to something that nobody reads gets an error.
+fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal runs no code of ours; a program that is executed gets the default again.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// The life of process 1. It never returns: it ends with the machine.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -84,11 +85,11 @@ fn seal(file: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// A file in memory with this content, to be read from its start.
 pub fn memory_file(content: &[u8]) -> Result<OwnedFd, SpawnError> {
-    use std::io::Seek as _;
     let failed = |error| SpawnError::Descriptor("configuration", error);
     let memory = rustix::fs::memfd_create("config", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
-    let mut file = File::from(memory);
-    file.write_all(content).and_then(|()| file.rewind()).map_err(failed)?;
+    // Written so that it still stands at its beginning.
+    let file = File::from(memory);
+    file.write_all_at(content, 0).map_err(failed)?;
     Ok(file.into())
 }
 

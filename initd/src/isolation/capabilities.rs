@@ -55,7 +55,7 @@ const NAMES: [&str; 41] = [
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
     /// No capability has that name.
-    #[error("There is no capability {0}")]
+    #[error("process.capabilities names {0}, and there is no such capability")]
     Unknown(String),
     /// The bounding set could not be lowered.
     #[error("Cannot drop capability {0} from the bounding set")]
@@ -134,6 +134,23 @@ impl Sets {
     pub fn may(&self, name: &str) -> bool {
         bit(name).is_ok_and(|bit| self.bounding & bit != 0)
     }
+}
+
+/// Takes the names out that stand for nothing; returns them (`config.md`, "Linux Process", `capabilities`).
+pub fn take_unknown(capabilities: &mut Capabilities) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for names in [
+        &mut capabilities.bounding,
+        &mut capabilities.effective,
+        &mut capabilities.inheritable,
+        &mut capabilities.permitted,
+        &mut capabilities.ambient,
+    ] {
+        unknown.extend(names.extract_if(.., |name| bit(name).is_err()));
+    }
+    unknown.sort();
+    unknown.dedup();
+    unknown
 }
 
 /// The names of all capabilities that are known.

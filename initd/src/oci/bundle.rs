@@ -1,7 +1,5 @@
 //! A bundle (`bundle.md`): a folder with `config.json` and a root.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::oci::Spec;
@@ -9,12 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::OciError;
+use super::position;
+use crate::bounded;
 
 /// The version of the specification that is followed.
 pub const OCI_VERSION: &str = "1.2.0";
 
 /// The largest `config.json`, in bytes.
-const MAX_CONFIG: u64 = 8 << 20;
+const MAX_CONFIG: usize = 8 << 20;
 
 /// A bundle, read. The process's working folder is the bundle from then on.
 #[derive(Debug)]
@@ -30,7 +30,9 @@ pub struct Bundle {
 impl Bundle {
     /// Enters the bundle, where relative paths of its specification begin, and reads it.
     pub fn enter(path: &str) -> Result<Self, OciError> {
-        std::env::set_current_dir(path).map_err(OciError::file("enter the bundle", path))?;
+        if path != "." {
+            std::env::set_current_dir(path).map_err(OciError::file("enter the bundle", path))?;
+        }
         let path = std::env::current_dir().map_err(OciError::file("find the bundle", path))?;
         let text = read(Path::new("config.json"), MAX_CONFIG)?;
         let spec = parse("config.json", &text)?;
@@ -44,15 +46,8 @@ impl Bundle {
 }
 
 /// A whole file within a limit.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, OciError> {
-    let file = File::open(path).map_err(OciError::file("open", path))?;
-    let mut text = Vec::with_capacity(16 << 10);
-    file.take(limit + 1).read_to_end(&mut text).map_err(OciError::file("read", path))?;
-    if text.len() as u64 > limit {
-        let error = std::io::Error::other(format!("it has more than {limit} bytes"));
-        return Err(OciError::file("read", path)(error));
-    }
-    Ok(text)
+pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, OciError> {
+    bounded::read_path(path, limit).map_err(OciError::file("read", path))
 }
 
 /// Reads a document of the specification. A property that is `null` is one that is not there, as Go writes it.
@@ -63,10 +58,11 @@ pub fn parse<T: DeserializeOwned>(path: &str, text: &[u8]) -> Result<T, OciError
     let wrong = |source| OciError::Json { path: path.to_owned(), source };
     let mut value: Value = serde_json::from_slice(text).map_err(wrong)?;
     without_nulls(&mut value);
-    serde_path_to_error::deserialize(value).map_err(|error| OciError::Property {
+    let text = serde_json::to_vec(&value).map_err(wrong)?;
+    serde_json::from_slice(&text).map_err(|source| OciError::Property {
         path: path.to_owned(),
-        property: error.path().to_string(),
-        source: error.into_inner(),
+        property: position::property(&text, source.line(), source.column()),
+        source,
     })
 }
 

@@ -6,7 +6,7 @@ use bulkhead_protocol::oci::{NamespaceKind, Process, Spec};
 
 use super::error::OciError;
 use crate::container::{SpecError, check as shared, hooks, shape};
-use crate::isolation::capabilities::Sets;
+use crate::isolation::capabilities;
 use crate::isolation::rlimits;
 use crate::isolation::schedule;
 use crate::isolation::seccomp::Program;
@@ -21,7 +21,9 @@ fn wrong(property: &'static str, value: &str, reason: &'static str) -> OciError 
 
 /// Looks at everything that can be looked at without the bundle's files. Puts what may be written in several
 /// ways into the one that is used here.
-pub fn check(spec: &mut Spec) -> Result<(), OciError> {
+///
+/// What comes back is to be told, and stops nothing.
+pub fn check(spec: &mut Spec) -> Result<Vec<String>, OciError> {
     if !spec.oci_version.starts_with("1.") {
         return Err(wrong("ociVersion", &spec.oci_version, "this runtime follows the versions 1.x"));
     }
@@ -33,7 +35,7 @@ pub fn check(spec: &mut Spec) -> Result<(), OciError> {
     if spec.process.args.is_empty() && spec.process.cwd.is_empty() {
         return Err(wrong("process", "absent", "there is nothing to run"));
     }
-    process(&mut spec.process)?;
+    let warnings = process(&mut spec.process)?;
     namespaces(spec)?;
     if let Some(hooks) = &spec.hooks {
         hooks::check(hooks)?;
@@ -55,11 +57,12 @@ pub fn check(spec: &mut Spec) -> Result<(), OciError> {
     }
     schedule::check(&spec.process, spec.linux.personality.as_ref()).map_err(SpecError::from)?;
     spec.linux.seccomp.as_ref().map(Program::exact).transpose().map_err(SpecError::from)?;
-    places(spec)
+    places(spec)?;
+    Ok(warnings)
 }
 
 /// What a program of the container may be, the first or another.
-pub fn process(process: &mut Process) -> Result<(), OciError> {
+pub fn process(process: &mut Process) -> Result<Vec<String>, OciError> {
     if process.cwd.is_empty() || !process.cwd.starts_with('/') {
         return Err(wrong("process.cwd", &format!("{:?}", process.cwd), "it is an absolute path"));
     }
@@ -71,8 +74,9 @@ pub fn process(process: &mut Process) -> Result<(), OciError> {
     }
     shared::process(process)?;
     rlimits::check(&process.rlimits).map_err(SpecError::from)?;
-    Sets::parse(process.capabilities.as_ref()).map_err(SpecError::from)?;
-    Ok(())
+    let unknown = process.capabilities.as_mut().map(capabilities::take_unknown).unwrap_or_default();
+    let warning = |name| format!("process.capabilities names {name}, which this runtime does not know");
+    Ok(unknown.into_iter().map(warning).collect())
 }
 
 fn namespaces(spec: &Spec) -> Result<(), OciError> {

@@ -74,7 +74,9 @@ pub fn make(runtime: &Runtime, words: &Words, waits: bool) -> Result<Made, OciEr
     let asked = Asked::new(words)?;
     let program = process::program()?;
     let mut bundle = Bundle::enter(words.value("bundle").unwrap_or("."))?;
-    check::check(&mut bundle.spec)?;
+    for warning in check::check(&mut bundle.spec)? {
+        runtime.log.warn(&warning);
+    }
     let spec = &bundle.spec;
     if spec.process.terminal && asked.console_socket.is_none() && waits {
         let (flag, reason) = ("console-socket", "process.terminal is set");

@@ -37,7 +37,7 @@ pub const FLAGS: &[Flag] = &[
 ];
 
 /// The largest file of `--process`, in bytes.
-const MAX_PROCESS: u64 = 4 << 20;
+const MAX_PROCESS: usize = 4 << 20;
 
 /// Runs a process; its status is ours, unless it is left alone.
 pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
@@ -50,7 +50,9 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
     }
     let mut spec = entry.spec()?;
     spec.process = asked(&spec, words, args)?;
-    check::process(&mut spec.process)?;
+    for warning in check::process(&mut spec.process)? {
+        runtime.log.warn(&warning);
+    }
     spec.linux
         .seccomp
         .as_ref()

@@ -9,6 +9,7 @@ mod check;
 mod create;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod features;
 mod joins;
@@ -17,6 +18,7 @@ mod list;
 mod log;
 mod output;
 mod pause;
+mod position;
 mod process;
 mod ps;
 mod record;
@@ -26,10 +28,10 @@ mod spec;
 mod start;
 mod store;
 mod time;
+mod update;
 mod users;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use arguments::{Flag, Words};
 use error::OciError;
@@ -81,6 +83,7 @@ struct Verb {
 const VERBS: &[Verb] = &[
     Verb { name: "create", flags: create::FLAGS, stops: false, run: create::verb },
     Verb { name: "delete", flags: delete::FLAGS, stops: false, run: delete::verb },
+    Verb { name: "events", flags: events::FLAGS, stops: false, run: events::verb },
     Verb { name: "exec", flags: exec::FLAGS, stops: true, run: exec::verb },
     Verb { name: "features", flags: &[], stops: false, run: features::verb },
     Verb { name: "kill", flags: kill::FLAGS, stops: false, run: kill::verb },
@@ -92,6 +95,7 @@ const VERBS: &[Verb] = &[
     Verb { name: "spec", flags: spec::FLAGS, stops: false, run: spec::verb },
     Verb { name: "start", flags: &[], stops: false, run: start::verb },
     Verb { name: "state", flags: &[], stops: false, run: list::state },
+    Verb { name: "update", flags: update::FLAGS, stops: false, run: update::verb },
 ];
 
 /// Whether the program was started as a runtime: `name` is its own name, as it was called.
@@ -100,13 +104,13 @@ pub fn is_asked(name: &str) -> bool {
 }
 
 /// Runs a verb.
-pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     let mut log = Log::default();
     match verb(arguments, &mut log) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err((error, code)) => {
             log.tell(&crate::console::chain(&error));
-            ExitCode::from(code)
+            code
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Entry;
 use super::time;
+use crate::bounded;
 use crate::container::shape;
 use crate::isolation::cgroup::Cgroup;
 
@@ -98,8 +99,7 @@ impl Record {
 
 /// When a process began, in ticks; nothing where it has ended, reaped or not.
 pub fn started(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&stat)
+    parse_stat(&bounded::read_text(format!("/proc/{pid}/stat"), 4 << 10).ok()?)
 }
 
 /// Field 22 of `/proc/PID/stat`, behind the name, which may hold anything.

@@ -18,7 +18,7 @@ use super::error::OciError;
 use super::record::Record;
 
 /// The largest file here, in bytes.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: usize = 16 << 20;
 
 /// The containers of one `--root`.
 #[derive(Debug)]
@@ -118,6 +118,13 @@ impl Entry {
 
     /// Keeps it.
     pub fn keep_spec(&self, text: &[u8]) -> Result<(), OciError> {
+        // Made once, before anybody knows of it.
+        let path = self.path.join("config.json");
+        fs::write(&path, text).map_err(OciError::file("write", path))
+    }
+
+    /// Keeps another one, whole or not at all.
+    pub fn replace_spec(&self, text: &[u8]) -> Result<(), OciError> {
         self.write("config.json", text)
     }
 
@@ -140,7 +147,11 @@ impl Entry {
 
     /// Forgets the container.
     pub fn remove(&self) -> Result<(), OciError> {
-        match fs::remove_dir_all(&self.path) {
+        for name in ["config.json", "start", "state.json"] {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        // What a killed runtime has left besides is looked for where there is something.
+        match fs::remove_dir(&self.path).or_else(|_| fs::remove_dir_all(&self.path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(OciError::file("remove", &self.path)(error))
             }

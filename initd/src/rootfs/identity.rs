@@ -2,18 +2,16 @@
 //!
 //! The C library's lookups would load code from the container; these read bounded text and nothing else.
 
-use std::fs::File;
-use std::io::Read;
-
 use bulkhead_protocol::oci::User;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{Beneath, Links};
+use crate::bounded;
 use crate::isolation::user_namespace::Maps;
 
 /// The longest /etc/passwd or /etc/group that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: i64 = 1 << 20;
 
 /// A process's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +73,10 @@ impl Identity {
 }
 
 /// Looks the user up below `root`. Numbers need no entry anywhere.
-pub fn resolve(root: &Beneath, user: &User) -> Result<Identity, IdentityError> {
-    let passwd = read(root, "/etc/passwd")?;
+/// With `home_is_known` nobody asks for the home folder, and numbers need no file.
+pub fn resolve(root: &Beneath, user: &User, home_is_known: bool) -> Result<Identity, IdentityError> {
+    let named = user.username.as_deref().is_some_and(|name| !name.is_empty());
+    let passwd = if named || !home_is_known { read(root, "/etc/passwd")? } else { String::new() };
     match user.username.as_deref().filter(|name| !name.is_empty()) {
         Some(words) => by_words(&passwd, &read(root, "/etc/group")?, words, &user.additional_gids),
         None => {
@@ -171,14 +171,11 @@ fn read(root: &Beneath, path: &'static str) -> Result<String, IdentityError> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(IdentityError::Unfit(path));
     }
-    let mut bytes = Vec::new();
-    File::from(file)
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| IdentityError::Read { path, source })?;
-    if bytes.len() as u64 > MAX_FILE {
+    if stat.st_size > MAX_FILE {
         return Err(IdentityError::Unfit(path));
     }
+    let bytes = bounded::read(file, MAX_FILE.unsigned_abs() as usize)
+        .map_err(|source| IdentityError::Read { path, source })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

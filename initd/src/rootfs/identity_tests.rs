@@ -69,7 +69,7 @@ fn folder_with(make: impl Fn(&std::path::Path)) -> (tempfile::TempDir, Beneath) 
 fn numbers_need_no_files() {
     let (_folder, root) = folder_with(|_| {});
     let user = User { uid: 5, gid: 6, additional_gids: vec![8], ..User::default() };
-    assert_eq!(resolve(&root, &user).unwrap(), identity(5, 6, &[8], None));
+    assert_eq!(resolve(&root, &user, false).unwrap(), identity(5, 6, &[8], None));
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn a_named_pipe_a_link_out_and_a_flood_are_no_passwd() {
     let (_folder, root) = folder_with(|path| {
         rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     });
-    assert!(matches!(resolve(&root, &user), Err(IdentityError::Unfit(_))));
+    assert!(matches!(resolve(&root, &user, false), Err(IdentityError::Unfit(_))));
     let (_folder, root) = folder_with(|path| std::os::unix::fs::symlink("/etc/hosts", path).unwrap());
-    assert!(matches!(resolve(&root, &user), Err(IdentityError::NoUser(_))));
+    assert!(matches!(resolve(&root, &user, false), Err(IdentityError::NoUser(_))));
     let (_folder, root) = folder_with(|path| std::fs::write(path, vec![b'x'; (1 << 20) + 1]).unwrap());
-    assert!(matches!(resolve(&root, &user), Err(IdentityError::Unfit(_))));
+    assert!(matches!(resolve(&root, &user, false), Err(IdentityError::Unfit(_))));
 }

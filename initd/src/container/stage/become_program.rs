@@ -86,6 +86,11 @@ pub(super) fn find(spec: &Spec, root: &Beneath) -> Result<(), StageError> {
     Err(ExecError::NotInPath { name: name.clone(), path: path.to_owned() }.into())
 }
 
+/// Whether the environment says where the user's home is.
+pub(super) fn has_home(spec: &Spec) -> bool {
+    spec.process.env.iter().any(|word| word.starts_with("HOME="))
+}
+
 /// Becomes the program. Returns only to say why not.
 pub(super) fn run(config: &Config, mut ready: Ready) -> Failure {
     let environment = environment(config, &ready);

@@ -56,7 +56,7 @@ pub fn prepare(
         run_hooks(config, control, state.as_ref())?;
         surroundings::make_working_folder(root, &spec.process.cwd).map_err(Into::into)
     })?;
-    let identity = identity::resolve(&root, &spec.process.user)?;
+    let identity = identity::resolve(&root, &spec.process.user, become_program::has_home(spec))?;
     if let Some(maps) = Maps::parse(&spec.linux)? {
         identity.check(&maps)?;
     }

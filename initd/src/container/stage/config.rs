@@ -16,7 +16,7 @@ pub const START: u8 = b'S';
 
 /// The largest configuration that is read, in bytes: a request's body or a bundle's file, and what JSON adds
 /// when it is written anew.
-pub const MAX_CONFIG: u64 = 16 << 20;
+pub const MAX_CONFIG: usize = 16 << 20;
 
 /// What the one who makes a container tells its process.
 #[derive(Debug, Serialize, Deserialize)]

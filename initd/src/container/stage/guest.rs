@@ -51,7 +51,7 @@ pub fn prepare(config: &Config, guest: &Guest, mut handed: Rest) -> Result<Ready
     masks::mask(&root, &spec.linux.masked_paths)?;
     let read_only = spec.root.as_ref().is_some_and(|root| root.readonly);
     entrance::enter(&root, Way { read_only, ..Way::default() })?;
-    let identity = identity::resolve(&root, &spec.process.user)?;
+    let identity = identity::resolve(&root, &spec.process.user, false)?;
     if let Some(maps) = Maps::parse(&spec.linux)? {
         identity.check(&maps)?;
     }

@@ -1,13 +1,13 @@
 //! The descriptors that are handed over to a container's process.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::vec::IntoIter;
 
 use super::StageError;
 use super::config::{Config, MAX_CONFIG};
+use crate::bounded;
 
 /// What every process gets, and what its world has more.
 pub struct Handed {
@@ -64,7 +64,5 @@ impl Rest {
 
 /// Reads what the process is to do.
 pub fn read(config: File) -> Result<Config, StageError> {
-    let mut text = Vec::new();
-    config.take(MAX_CONFIG).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    Ok(serde_json::from_slice(&bounded::read(config, MAX_CONFIG)?)?)
 }

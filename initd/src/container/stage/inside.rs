@@ -50,7 +50,7 @@ pub fn prepare(config: &Config, inside: &Inside, mut handed: Rest) -> Result<Rea
     }
     let root = entrance::open("/")?;
     let streams = console.map(|socket| terminal::make(&root, &socket, spec)).transpose()?;
-    let identity = identity::resolve(&root, &spec.process.user)?;
+    let identity = identity::resolve(&root, &spec.process.user, become_program::has_home(spec))?;
     terminal::give_away(streams.as_ref(), identity.uid)?;
     become_program::find(spec, &root)?;
     Ok(Ready { identity, capabilities, filter, streams, listener: None, apparmor, state: None })

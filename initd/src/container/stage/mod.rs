@@ -17,7 +17,6 @@ mod terminal;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::ExitCode;
 
 pub use config::{Bundle, Config, Guest, HOOKS, Inside, PREPARED, Report, START, World};
 use handed::Handed;
@@ -41,10 +40,10 @@ const FAILED: u8 = 125;
 type StageError = Box<dyn std::error::Error>;
 
 /// Runs as a container's first process. `numbers` are the descriptors handed over, with commas.
-pub fn enter(numbers: Option<&str>) -> ExitCode {
+pub fn enter(numbers: Option<&str>) -> u8 {
     let Some(handed) = numbers.and_then(Handed::take) else {
         eprintln!("{NAME} is run by initd alone.");
-        return ExitCode::from(2);
+        return 2;
     };
     let Handed { mut control, config, rest } = handed;
     let failure = match prepare(config, rest, &mut control) {
@@ -54,7 +53,7 @@ pub fn enter(numbers: Option<&str>) -> ExitCode {
     let report = Report { message: failure.message, by_caller: failure.by_caller };
     // If nobody listens, there is nobody else to tell.
     let _ = serde_json::to_vec(&report).map(|text| control.write_all(&text));
-    ExitCode::from(failure.code)
+    failure.code
 }
 
 fn prepare(

@@ -23,7 +23,9 @@ pub fn become_user(config: &Config, ready: &Ready) -> Result<(), StageError> {
     rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(UMASK) & 0o777));
     ready.capabilities.bound()?;
     let identity = &ready.identity;
-    rustix::thread::set_keep_capabilities(true).map_err(RootfsError::step("keep capabilities"))?;
+    if identity.uid != 0 {
+        rustix::thread::set_keep_capabilities(true).map_err(RootfsError::step("keep capabilities"))?;
+    }
     let groups: Vec<_> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     rustix::thread::set_thread_groups(&groups).map_err(RootfsError::step("set the supplementary groups"))?;
     let gid = Gid::from_raw(identity.gid);

@@ -5,18 +5,23 @@ mod settings;
 mod tree;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::oci::Resources;
 use rustix::fs::{Mode, OFlags};
 
+use crate::bounded;
+
 pub use guest::{container_memory, set_up_guest};
 pub use settings::Swap;
 use settings::settings;
 
 const ROOT: &str = "/sys/fs/cgroup";
+
+/// The largest file of a group that is read, in bytes.
+const MAX_FILE: usize = 1 << 20;
 
 /// The controllers that containers are limited by.
 const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];
@@ -164,7 +169,10 @@ impl Cgroup {
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), CgroupError> {
-        fs::write(self.path.join(file), value).map_err(|source| CgroupError::Write {
+        // Not to be made where it is not there: in this file system that is another error.
+        let open = |path| fs::OpenOptions::new().write(true).open(path);
+        let written = open(self.path.join(file)).and_then(|mut file| file.write_all(value.as_bytes()));
+        written.map_err(|source| CgroupError::Write {
             path: self.path.clone(),
             file: file.to_owned(),
             value: value.to_owned(),
@@ -174,7 +182,7 @@ impl Cgroup {
 
     /// A file of the group.
     pub fn read(&self, file: &'static str) -> Result<String, CgroupError> {
-        fs::read_to_string(self.path.join(file)).map_err(|source| CgroupError::Read {
+        bounded::read_text(self.path.join(file), MAX_FILE).map_err(|source| CgroupError::Read {
             path: self.path.clone(),
             file,
             source,

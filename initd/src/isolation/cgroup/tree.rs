@@ -70,6 +70,11 @@ impl Cgroup {
         self.path.strip_prefix(ROOT).unwrap_or(&self.path)
     }
 
+    /// The path of one of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// Whether it is there.
     pub fn exists(&self) -> bool {
         self.path.is_dir()

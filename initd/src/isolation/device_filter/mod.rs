@@ -17,6 +17,9 @@ pub enum DeviceFilterError {
     /// The kernel refused the program.
     #[error("Cannot load the device filter")]
     Load(#[source] io::Error),
+    /// The kernel does not tell which filters there are.
+    #[error("Cannot find the device filters of the container's cgroup")]
+    Query(#[source] io::Error),
     /// The kernel refused to attach it.
     #[error("Cannot attach the device filter to the container's cgroup")]
     Attach(#[source] io::Error),
@@ -24,6 +27,11 @@ pub enum DeviceFilterError {
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const PROG_QUERY: libc::c_long = 16;
+/// The most filters that a group has (`BPF_CGROUP_MAX_PROGS`).
+const MAX_ATTACHED: usize = 64;
 const TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
 /// `BPF_F_ALLOW_MULTI`.
@@ -57,6 +65,28 @@ struct AttachAttributes {
     flags: u32,
 }
 
+/// The part of union bpf_attr that asking for attached programs reads and writes.
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttributes {
+    target: u32,
+    kind: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    unused: u32,
+}
+
+/// The part of union bpf_attr that opening a program by its id reads.
+#[repr(C)]
+#[derive(Default)]
+struct IdAttributes {
+    id: u32,
+    next: u32,
+    open_flags: u32,
+}
+
 /// Lets the processes of the cgroup open what the rules allow. The last rule that fits counts; what no rule
 /// names is refused. Groups below may have filters of their own.
 pub fn restrict(cgroup: impl AsFd, rules: &[Rule]) -> Result<(), DeviceFilterError> {
@@ -71,6 +101,35 @@ pub fn restrict(cgroup: impl AsFd, rules: &[Rule]) -> Result<(), DeviceFilterErr
         flags: ALLOW_MULTI,
     };
     bpf(PROG_ATTACH, &mut attributes).map(drop).map_err(DeviceFilterError::Attach)
+}
+
+/// Puts other rules in the place of those that the group has.
+pub fn replace(cgroup: impl AsFd, rules: &[Rule]) -> Result<(), DeviceFilterError> {
+    let mut old = [0_u32; MAX_ATTACHED];
+    let mut query = QueryAttributes {
+        target: cgroup.as_fd().as_raw_fd().unsigned_abs(),
+        kind: ATTACH_CGROUP_DEVICE,
+        programs: old.as_mut_ptr().addr() as u64,
+        count: MAX_ATTACHED as u32,
+        ..QueryAttributes::default()
+    };
+    bpf(PROG_QUERY, &mut query).map_err(DeviceFilterError::Query)?;
+    // The new one comes first, so that there is never none.
+    restrict(&cgroup, rules)?;
+    for id in old.into_iter().take(query.count as usize) {
+        let mut by_id = IdAttributes { id, ..IdAttributes::default() };
+        let program = bpf(PROG_GET_FD_BY_ID, &mut by_id).map_err(DeviceFilterError::Query)?;
+        // SAFETY: the kernel has just made this descriptor (close-on-exec) for us, and nobody else has it.
+        let program = unsafe { OwnedFd::from_raw_fd(program) };
+        let mut attributes = AttachAttributes {
+            target: cgroup.as_fd().as_raw_fd().unsigned_abs(),
+            program: program.as_raw_fd().unsigned_abs(),
+            kind: ATTACH_CGROUP_DEVICE,
+            flags: 0,
+        };
+        bpf(PROG_DETACH, &mut attributes).map_err(DeviceFilterError::Attach)?;
+    }
+    Ok(())
 }
 
 fn load(program: &[program::Instruction]) -> io::Result<OwnedFd> {

@@ -51,13 +51,13 @@ pub const FLAGS: [&str; 4] = [
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
     /// An action that does not exist or that is not offered.
-    #[error("The system call filter's action {0} is not offered")]
+    #[error("linux.seccomp names the action {0}, which is not offered")]
     Action(String),
     /// A comparison that does not exist.
-    #[error("The system call filter's comparison {0} does not exist")]
+    #[error("linux.seccomp.syscalls.args.op cannot be {0}: there is no such comparison")]
     Operator(String),
     /// An argument that no system call has.
-    #[error("The system call filter names argument {0}; there are 0 to 5")]
+    #[error("linux.seccomp.syscalls.args.index cannot be {0}: there are 0 to 5")]
     Argument(u32),
     /// A filter for another processor.
     #[error("The system call filter is for {0} and not for SCMP_ARCH_X86_64")]
