@@ -148,7 +148,12 @@ fn enter(
         hostname: None,
         own_network: false,
         own_users: namespaces.contains(&NamespaceKind::User),
-        world: stage::World::Inside(stage::Inside { namespaces, console: socket.is_some(), preserve }),
+        world: stage::World::Inside(stage::Inside {
+            namespaces,
+            console: socket.is_some(),
+            preserve,
+            state: record.state(Status::Running),
+        }),
         spec,
     };
     let mut handed: Vec<BorrowedFd<'_>> = vec![container.as_fd()];

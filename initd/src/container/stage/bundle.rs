@@ -10,6 +10,7 @@ use rustix::thread::LinkNameSpaceType;
 
 use super::config::{Bundle, Config, HOOKS, START};
 use super::handed::Rest;
+use super::notify::Listener;
 use super::{Ready, StageError, become_program, surroundings, terminal};
 use crate::container::{hooks, shape};
 use crate::isolation::capabilities::Sets;
@@ -40,6 +41,8 @@ pub fn prepare(
     let listener = handed.next_if(bundle.waits)?.map(Into::into);
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
     let filter = spec.linux.seccomp.as_ref().map(Filter::exact).transpose()?;
+    let notified =
+        filter.as_ref().map(|filter| Listener::connect(filter, spec, &bundle.state)).transpose()?.flatten();
     let apparmor = apparmor::Profile::open(spec.process.apparmor_profile.as_deref())?;
     if let Some(name) = &bundle.keyring {
         keyring::join_new(name).map_err(RootfsError::step("make a session keyring"))?;
@@ -62,7 +65,7 @@ pub fn prepare(
     }
     terminal::give_away(streams.as_ref(), identity.uid)?;
     become_program::find(spec, &root)?;
-    Ok(Ready { identity, capabilities, filter, streams, listener, apparmor, state })
+    Ok(Ready { identity, capabilities, filter, streams, listener, apparmor, state, notified })
 }
 
 /// The kind as `setns` has it, which takes no namespace of another one.
@@ -144,9 +147,12 @@ fn hook_state(spec: &Spec, bundle: &Bundle) -> Result<Option<State>, StageError>
     if ours.is_none() {
         return Ok(None);
     }
-    // The host's /proc knows this process by its host's number.
-    let pid = std::fs::read_link("/proc/self")?.to_string_lossy().parse()?;
-    Ok(Some(State { pid, ..bundle.state.clone() }))
+    Ok(Some(State { pid: host_pid()?, ..bundle.state.clone() }))
+}
+
+/// The number of this process for the host, whose /proc is still there.
+pub fn host_pid() -> Result<i32, StageError> {
+    Ok(std::fs::read_link("/proc/self")?.to_string_lossy().parse()?)
 }
 
 /// Lets the runtime run its hooks, and runs those that belong here.

@@ -92,6 +92,8 @@ pub struct Inside {
     pub console: bool,
     /// How many descriptors above 2 the program gets.
     pub preserve: u32,
+    /// The container's state as whoever is notified of system calls gets it.
+    pub state: State,
 }
 
 impl World {

@@ -65,6 +65,7 @@ pub fn prepare(config: &Config, guest: &Guest, mut handed: Rest) -> Result<Ready
         listener: None,
         apparmor: None,
         state: None,
+        notified: None,
     })
 }
 

@@ -9,6 +9,7 @@ use rustix::thread::{Gid, ThreadNameSpaceType, Uid};
 
 use super::config::{Config, Inside};
 use super::handed::Rest;
+use super::notify::Listener;
 use super::{Ready, StageError, become_program, terminal};
 use crate::container::shape;
 use crate::isolation::apparmor;
@@ -24,6 +25,8 @@ pub fn prepare(config: &Config, inside: &Inside, mut handed: Rest) -> Result<Rea
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
     let filter = spec.linux.seccomp.as_ref().map(Filter::exact).transpose()?;
     let apparmor = apparmor::Profile::open(spec.process.apparmor_profile.as_deref())?;
+    let listener =
+        filter.as_ref().map(|filter| Listener::connect(filter, spec, &inside.state)).transpose()?.flatten();
     rustix::process::umask(Mode::empty());
     rustix::process::setsid().map_err(RootfsError::step("begin a session"))?;
     if let Some(score) = spec.process.oom_score_adj {
@@ -53,5 +56,14 @@ pub fn prepare(config: &Config, inside: &Inside, mut handed: Rest) -> Result<Rea
     let identity = identity::resolve(&root, &spec.process.user, become_program::has_home(spec))?;
     terminal::give_away(streams.as_ref(), identity.uid)?;
     become_program::find(spec, &root)?;
-    Ok(Ready { identity, capabilities, filter, streams, listener: None, apparmor, state: None })
+    Ok(Ready {
+        identity,
+        capabilities,
+        filter,
+        streams,
+        listener: None,
+        apparmor,
+        state: None,
+        notified: listener,
+    })
 }

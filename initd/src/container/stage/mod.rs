@@ -10,6 +10,7 @@ mod config;
 mod guest;
 mod handed;
 mod inside;
+mod notify;
 mod privileges;
 mod surroundings;
 mod terminal;
@@ -113,6 +114,8 @@ struct Ready {
     listener: Option<UnixListener>,
     /// The AppArmor profile of the program.
     apparmor: Option<Profile>,
+    /// Who is notified of system calls.
+    notified: Option<notify::Listener>,
     /// What the hooks that this process runs are told.
     state: Option<State>,
 }

@@ -43,15 +43,23 @@ pub fn finish(config: &Config, ready: &mut Ready) -> Result<(), StageError> {
     if config.spec.process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(RootfsError::step("set no_new_privs"))?;
         ready.capabilities.set()?;
-        return Ok(ready.filter.as_mut().map_or(Ok(()), crate::isolation::seccomp::Program::install)?);
+        return install(ready);
     }
-    if let Some(filter) = &mut ready.filter {
+    if ready.filter.is_some() {
         // Without no_new_privs the kernel takes a filter from the privileged alone, so it comes before the
         // privileges go; who is no longer root has them only where they are made effective.
         if ready.identity.uid != 0 {
             crate::isolation::capabilities::raise()?;
         }
-        filter.install()?;
+        install(ready)?;
     }
     Ok(ready.capabilities.set()?)
+}
+
+fn install(ready: &mut Ready) -> Result<(), StageError> {
+    let Some(filter) = &mut ready.filter else { return Ok(()) };
+    match (filter.install()?, ready.notified.take()) {
+        (Some(descriptor), Some(listener)) => listener.send(&descriptor),
+        _ => Ok(()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bulkhead_protocol::oci::Spec;
 use rustix::fs::{FileType, OFlags, Uid};
@@ -40,7 +40,7 @@ pub fn make(root: &Beneath, socket: &OwnedFd, spec: &Spec) -> Result<[OwnedFd; 3
         rustix::termios::tcsetwinsize(&other, size).map_err(RootfsError::step("set process.consoleSize"))?;
     }
     bind_console(root, &terminal)?;
-    send(socket, &other).map_err(RootfsError::step("send the terminal to --console-socket"))?;
+    send(socket, &other, b"/dev/ptmx").map_err(RootfsError::step("send the terminal to --console-socket"))?;
     rustix::process::ioctl_tiocsctty(&terminal).map_err(RootfsError::step("take the terminal"))?;
     let copy = || rustix::io::fcntl_dupfd_cloexec(&terminal, 3);
     Ok([copy()?, copy()?, terminal])
@@ -58,13 +58,14 @@ fn bind_console(root: &Beneath, terminal: &OwnedFd) -> Result<(), StageError> {
     Ok(mounts::attach(&copy, &place).map_err(failed)?)
 }
 
-fn send(socket: &OwnedFd, terminal: &OwnedFd) -> Result<(), Errno> {
+/// Sends a descriptor along with some text.
+pub fn send(socket: impl AsFd, descriptor: &OwnedFd, text: &[u8]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [terminal.as_fd()];
+    let descriptors = [descriptor.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let name = IoSlice::new(b"/dev/ptmx");
-    rustix::net::sendmsg(socket, &[name], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+    let text = IoSlice::new(text);
+    rustix::net::sendmsg(socket, &[text], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Gives the streams to the program's user, who may want to open /dev/stdout anew.
@@ -74,7 +75,7 @@ pub fn give_away(streams: Option<&[OwnedFd; 3]>, uid: u32) -> Result<(), StageEr
     }
     let own = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let given: Vec<BorrowedFd<'_>> =
-        streams.map_or(own.to_vec(), |streams| streams.iter().map(std::os::fd::AsFd::as_fd).collect());
+        streams.map_or(own.to_vec(), |streams| streams.iter().map(AsFd::as_fd).collect());
     for stream in given {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice

@@ -14,6 +14,10 @@ pub const KILL_THREAD: u32 = 0;
 pub const TRAP: u32 = 0x0003_0000;
 /// `SECCOMP_RET_ERRNO`; the error number is in the low 16 bits.
 pub const ERRNO: u32 = 0x0005_0000;
+/// `SECCOMP_RET_USER_NOTIF`.
+pub const NOTIFY: u32 = 0x7fc0_0000;
+/// `SECCOMP_RET_TRACE`; what a tracer is told is in the low 16 bits.
+pub const TRACE: u32 = 0x7ff0_0000;
 /// `SECCOMP_RET_LOG`.
 pub const LOG: u32 = 0x7ffc_0000;
 /// `SECCOMP_RET_ALLOW`.
@@ -93,6 +97,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether somebody is to be notified of a call.
+    pub fn notifies(&self) -> bool {
+        let mut actions = self.rules.values().flatten().map(|rule| rule.action);
+        self.default_action == NOTIFY || actions.any(|action| action == NOTIFY)
+    }
+
     /// The program. It may be longer than [`MAX_INSTRUCTIONS`]; the caller looks.
     pub fn compile(&self) -> Vec<libc::sock_filter> {
         let mut program = vec![

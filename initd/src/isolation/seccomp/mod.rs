@@ -7,20 +7,24 @@ mod profile;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use bulkhead_protocol::oci::{Seccomp, SyscallArgument, SyscallRule};
 
 use super::capabilities::Sets;
-use filter::{ALLOW, Comparison, Condition, ERRNO, Filter, KILL_PROCESS, KILL_THREAD, LOG, Rule, TRAP};
+use filter::{
+    ALLOW, Comparison, Condition, ERRNO, Filter, KILL_PROCESS, KILL_THREAD, LOG, NOTIFY, Rule, TRACE, TRAP,
+};
 
 /// The actions that are known.
-pub const ACTIONS: [&str; 8] = [
+pub const ACTIONS: [&str; 9] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
     "SCMP_ACT_KILL",
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -39,6 +43,10 @@ pub const OPERATORS: [&str; 7] = [
 /// The processors whose system calls are judged here; those of others end the process.
 pub const ARCHITECTURES: [&str; 1] = ["SCMP_ARCH_X86_64"];
 
+/// The processors that a filter may name besides.
+const FOREIGN: &str = "X86 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X \
+                       PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB NATIVE";
+
 /// The flags that are known.
 pub const FLAGS: [&str; 4] = [
     "SECCOMP_FILTER_FLAG_LOG",
@@ -46,6 +54,9 @@ pub const FLAGS: [&str; 4] = [
     "SECCOMP_FILTER_FLAG_TSYNC",
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
 ];
+
+/// Not in this version of the libc crate for this target: `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
 
 /// What goes wrong with system call filters.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +70,18 @@ pub enum SeccompError {
     /// An argument that no system call has.
     #[error("linux.seccomp.syscalls.args.index cannot be {0}: there are 0 to 5")]
     Argument(u32),
-    /// A filter for another processor.
-    #[error("The system call filter is for {0} and not for SCMP_ARCH_X86_64")]
+    /// A processor that does not exist.
+    #[error("linux.seccomp.architectures names {0}, and there is no such architecture")]
     Architecture(String),
+    /// A flag that does not exist.
+    #[error("linux.seccomp.flags names {0}, and there is no such flag")]
+    Flag(String),
+    /// An error number where nobody gets it.
+    #[error("linux.seccomp has an error number for the action {0}, which gives none")]
+    Errno(String),
+    /// Notifications without somebody to notify.
+    #[error("linux.seccomp.listenerPath is absent, and SCMP_ACT_NOTIFY needs it")]
+    Listener,
     /// More rules than the kernel takes.
     #[error("The system call filter has {0} instructions; the kernel takes {max}", max = filter::MAX_INSTRUCTIONS)]
     TooLong(usize),
@@ -71,7 +91,10 @@ pub enum SeccompError {
 }
 
 /// A filter, ready for the kernel.
-pub struct Program(Vec<libc::sock_filter>);
+pub struct Program {
+    code: Vec<libc::sock_filter>,
+    flags: libc::c_ulong,
+}
 
 impl Program {
     /// Compiles the container's own filter, or the default profile where it brings none.
@@ -83,32 +106,71 @@ impl Program {
             None => profile::default_profile(capabilities),
         };
         refuse_vsock(&mut filter);
-        Self::compile(&filter)
+        if filter.notifies() {
+            return Err(SeccompError::Action("SCMP_ACT_NOTIFY".to_owned()));
+        }
+        Self::compile(&filter, 0)
     }
 
     /// Compiles a filter as it is.
     pub fn exact(spec: &Seccomp) -> Result<Self, SeccompError> {
-        Self::compile(&from_spec(spec)?)
+        let filter = from_spec(spec)?;
+        let mut flags = 0;
+        for flag in &spec.flags {
+            flags |= match flag.as_str() {
+                // There is one thread.
+                "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+                "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
+                "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE,
+                other => return Err(SeccompError::Flag(other.to_owned())),
+            };
+        }
+        if filter.notifies() {
+            if spec.listener_path.as_deref().is_none_or(str::is_empty) {
+                return Err(SeccompError::Listener);
+            }
+            flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        }
+        Self::compile(&filter, flags)
     }
 
-    fn compile(filter: &Filter) -> Result<Self, SeccompError> {
+    /// Whether somebody is to be notified of calls.
+    pub fn notifies(&self) -> bool {
+        self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
+    }
+
+    fn compile(filter: &Filter, flags: libc::c_ulong) -> Result<Self, SeccompError> {
         let program = filter.compile();
         if program.len() > filter::MAX_INSTRUCTIONS {
             return Err(SeccompError::TooLong(program.len()));
         }
-        Ok(Self(program))
+        Ok(Self { code: program, flags })
     }
 
-    /// Puts the filter on the calling thread for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`.
-    pub fn install(&mut self) -> Result<(), SeccompError> {
-        let length = u16::try_from(self.0.len()).map_err(|_| SeccompError::TooLong(self.0.len()))?;
-        let program = libc::sock_fprog { len: length, filter: self.0.as_mut_ptr() };
+    /// Puts the filter on the calling thread for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`. Gives the descriptor
+    /// where notifications are heard, if there are any.
+    pub fn install(&mut self) -> Result<Option<OwnedFd>, SeccompError> {
+        let length = u16::try_from(self.code.len()).map_err(|_| SeccompError::TooLong(self.code.len()))?;
+        let program = libc::sock_fprog { len: length, filter: self.code.as_mut_ptr() };
         // SAFETY: `program` points to `length` instructions that live until the call returns; the kernel
         // copies them and writes nothing.
         let result = unsafe {
-            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::from_ref(&program))
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                self.flags,
+                std::ptr::from_ref(&program),
+            )
         };
-        if result == 0 { Ok(()) } else { Err(SeccompError::Install(io::Error::last_os_error())) }
+        match i32::try_from(result) {
+            Ok(listener) if listener > 0 && self.notifies() => {
+                // SAFETY: with this flag the result is a new descriptor (close-on-exec), which nobody else has.
+                Ok(Some(unsafe { OwnedFd::from_raw_fd(listener) }))
+            }
+            Ok(0) => Ok(None),
+            _ => Err(SeccompError::Install(io::Error::last_os_error())),
+        }
     }
 }
 
@@ -125,8 +187,12 @@ fn refuse_vsock(filter: &mut Filter) {
 }
 
 fn from_spec(spec: &Seccomp) -> Result<Filter, SeccompError> {
-    if !spec.architectures.is_empty() && !spec.architectures.iter().any(|name| name == "SCMP_ARCH_X86_64") {
-        return Err(SeccompError::Architecture(spec.architectures.join(", ")));
+    let known = |name: &str| FOREIGN.split_ascii_whitespace().any(|known| known == name);
+    let strange = spec.architectures.iter().find(|name| {
+        !ARCHITECTURES.contains(&name.as_str()) && !name.strip_prefix("SCMP_ARCH_").is_some_and(known)
+    });
+    if let Some(name) = strange {
+        return Err(SeccompError::Architecture(name.clone()));
     }
     let default_action = action(&spec.default_action, spec.default_errno_ret)?;
     let numbers: HashMap<_, _> = names::all().collect();
@@ -166,6 +232,9 @@ fn condition(argument: &SyscallArgument) -> Result<Condition, SeccompError> {
 }
 
 fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError> {
+    if errno.is_some_and(|errno| errno != 0) && !matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE") {
+        return Err(SeccompError::Errno(name.to_owned()));
+    }
     // MAX_ERRNO of the kernel; larger values would not reach the process as errors.
     let errno = errno.unwrap_or(libc::EPERM.unsigned_abs()).min(4095);
     Ok(match name {
@@ -175,6 +244,8 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError> {
         "SCMP_ACT_KILL_PROCESS" => KILL_PROCESS,
         "SCMP_ACT_TRAP" => TRAP,
         "SCMP_ACT_LOG" => LOG,
+        "SCMP_ACT_TRACE" => TRACE | errno,
+        "SCMP_ACT_NOTIFY" => NOTIFY,
         other => return Err(SeccompError::Action(other.to_owned())),
     })
 }

@@ -35,6 +35,9 @@ const NEVER: &str = "\
     io_uring_setup keyctl migrate_pages move_pages nfsservctl pivot_root putpmsg query_module request_key \
     security swapoff swapon sysfs tuxcall uselib userfaultfd ustat vserver";
 
+/// The last call that was looked at; what came later gets ENOSYS.
+const LAST: u32 = 450;
+
 /// `CLONE_NEW*`: NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 const NAMESPACE_FLAGS: [u64; 8] =
     [0x80, 0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
@@ -51,7 +54,7 @@ pub fn default_profile(capabilities: &Sets) -> Filter {
     let denied = denied(capabilities);
     let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
     let free = capabilities.may("CAP_SYS_ADMIN");
-    for (name, number) in names::all() {
+    for (name, number) in names::all().filter(|(_, number)| *number <= LAST) {
         let list = match name {
             _ if denied.contains(&name) => refused.to_vec(),
             "clone" if !free => namespaces_refused(),
