@@ -2,11 +2,12 @@
 //! line.
 //!
 //! ```text
-//! runtime-suite --runtime NAME=PATH… [--only PART] [--jobs N] [--folder DIR] [--json FILE] [--list] [--deaf]
+//! runtime-suite --runtime NAME=PATH… [--only PART] [--jobs N] [--folder DIR] [--json FILE] [--list] [--deaf|--quick]
 //! ```
 //!
 //! It runs as root on cgroup v2 (`cargo xtask lab`). With `--deaf` no case's change of the configuration reaches the
-//! runtime: each case that passes nevertheless is one that does not look, and is told.
+//! runtime: each case that passes nevertheless is one that does not look, and is told. With `--quick` what has to be
+//! refused is not shown to be accepted without its fault.
 
 mod bundle;
 mod case;
@@ -35,6 +36,7 @@ pub struct Options {
     json: Option<PathBuf>,
     list: bool,
     deaf: bool,
+    quick: bool,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
         json: None,
         list: false,
         deaf: false,
+        quick: false,
     };
     while let Some(option) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{option} wants a value"));
@@ -74,6 +77,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--list" => options.list = true,
             "--deaf" => options.deaf = true,
+            "--quick" => options.quick = true,
             _ => bail!("There is no option {option}"),
         }
     }

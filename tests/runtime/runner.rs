@@ -97,6 +97,9 @@ fn try_case(case: &Case, runtime: &Runtime, options: &Options, index: usize) -> 
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         let id = format!("{}-{index}", runtime.name);
         let mut trial = Trial::new(runtime, &id, &options.folder, options.deaf)?;
+        if options.quick {
+            trial.hurry();
+        }
         let attempt = (case.attempt)(&mut trial);
         changes = trial.changes();
         attempt

@@ -32,6 +32,7 @@ pub struct Trial<'a> {
     config: Value,
     deaf: bool,
     passes_deaf: bool,
+    quick: bool,
     changes: usize,
     commands: usize,
     said: Option<Reader>,
@@ -55,6 +56,7 @@ impl<'a> Trial<'a> {
             bundle,
             deaf,
             passes_deaf: false,
+            quick: false,
             changes: 0,
             commands: 0,
             said: None,
@@ -66,6 +68,11 @@ impl<'a> Trial<'a> {
     /// How many changes the case made to the configuration that it cannot pass without.
     pub fn changes(&self) -> usize {
         if self.passes_deaf { 0 } else { self.changes }
+    }
+
+    /// Leaves out the proof that what is refused is accepted without its fault.
+    pub fn hurry(&mut self) {
+        self.quick = true;
     }
 
     /// What the case asks for is what a runtime may do unasked.
@@ -400,6 +407,9 @@ impl<'a> Trial<'a> {
     /// Fails unless the container can be created and started as it is configured now; takes it away again.
     pub fn control(&mut self) -> Result<()> {
         self.script("true")?;
+        if self.quick {
+            return Ok(());
+        }
         self.run()?.ok("run").context("What should be accepted is refused").map(drop)
     }
 

@@ -51,6 +51,9 @@ pub struct ConformanceArgs {
     /// Tell the runtimes of no change: a case that passes then does not look. A proof of the suite, with crun.
     #[arg(long, conflicts_with_all = ["write", "gate", "ours"])]
     deaf: bool,
+    /// Do not show that what has to be refused is accepted without its fault: for a run that is repeated all day.
+    #[arg(long, conflicts_with_all = ["write", "deaf"])]
+    quick: bool,
     /// How many cases run at a time.
     #[arg(long, value_name = "N", default_value_t = 3)]
     jobs: u8,
@@ -122,6 +125,7 @@ fn try_cases(args: &ConformanceArgs) -> Result<Result<Value, u8>> {
     let peers = PEERS.iter().filter(|(name, _)| !args.ours && (!args.deaf || *name == "crun"));
     command.extend(peers.map(|(name, path)| format!(" --runtime {name}={path}")));
     command.extend(args.deaf.then_some(" --deaf"));
+    command.extend(args.quick.then_some(" --quick"));
     command.push_str(&format!(" --json {}/{REPORT} \"$@\"", lab::OUT));
     let mut words: Vec<OsString> = ["sh", "-c", &command, "sh"].map(OsString::from).to_vec();
     words.extend(args.only.iter().flat_map(|part| [OsString::from("--only"), OsString::from(part)]));
