@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bulkhead_protocol::oci::{IdMapping, Linux, NamespaceKind};
+use bulkhead_protocol::oci::{IdMapping, Linux, Mount, NamespaceKind};
 use rustix::fs::{Gid, Uid};
 
 /// The most lines of a map (`UID_GID_MAP_MAX_EXTENTS` of the kernel).
@@ -62,6 +62,14 @@ impl Maps {
         Ok(Some(Self { uids: uids.clone(), gids: gids.clone(), root }))
     }
 
+    /// Maps without a container of its own, for the ids of a mount.
+    pub fn of_mount(mount: &Mount) -> Result<Self, MappingError> {
+        let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+        check_ranges("mounts.uidMappings", uids)?;
+        check_ranges("mounts.gidMappings", gids)?;
+        Ok(Self { uids: uids.clone(), gids: gids.clone(), root: (0, 0) })
+    }
+
     /// The container's root, as the guest knows it.
     pub fn root(&self) -> (Uid, Gid) {
         (Uid::from_raw(self.root.0), Gid::from_raw(self.root.1))
@@ -96,6 +104,13 @@ pub fn open(pid: i32) -> Result<OwnedFd, UserNamespaceError> {
 
 /// Says what is wrong with a map, or which id of the guest stands for 0.
 fn check(property: &'static str, mappings: &[IdMapping]) -> Result<u32, MappingError> {
+    check_ranges(property, mappings)?;
+    let rootless = || wrong(property, text(mappings).trim_end(), "no mapping has id 0, the container's root");
+    outside(mappings, 0).ok_or_else(rootless)
+}
+
+/// Says what is wrong with the ranges of a map.
+fn check_ranges(property: &'static str, mappings: &[IdMapping]) -> Result<(), MappingError> {
     if mappings.is_empty() {
         return Err(wrong(property, "empty", "linux.namespaces names a user namespace"));
     }
@@ -124,8 +139,7 @@ fn check(property: &'static str, mappings: &[IdMapping]) -> Result<u32, MappingE
             }
         }
     }
-    let rootless = || wrong(property, text(mappings).trim_end(), "no mapping has id 0, the container's root");
-    outside(mappings, 0).ok_or_else(rootless)
+    Ok(())
 }
 
 fn wrong(property: &'static str, value: &str, reason: &'static str) -> MappingError {

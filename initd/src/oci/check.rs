@@ -130,6 +130,7 @@ fn namespaces(spec: &Spec) -> Result<(), OciError> {
 
 /// The places of mounts and devices, which are paths in the container and become plain ones.
 fn places(spec: &mut Spec) -> Result<(), OciError> {
+    let users = shape::is_new(spec, NamespaceKind::User);
     for mount in &mut spec.mounts {
         if mount.destination.is_empty() || mount.destination.contains('\0') {
             return Err(wrong("mounts.destination", "\"\"", "it is an absolute path"));
@@ -142,6 +143,17 @@ fn places(spec: &mut Spec) -> Result<(), OciError> {
             }
         } else if mount.kind.as_deref().is_none_or(str::is_empty) {
             return Err(wrong("mounts.type", "absent", "what is no bind mount has a type"));
+        }
+        let options = Options::parse(&mount.options);
+        if mount.uid_mappings.is_empty() != mount.gid_mappings.is_empty() {
+            return Err(wrong("mounts.uidMappings", "alone", "it is there together with gidMappings"));
+        }
+        let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
+        if mapped && !mounts::is_bind(mount, &options) {
+            return Err(wrong("mounts.uidMappings", "set", "the ids of a bind mount alone are mapped"));
+        }
+        if options.idmap.is_some() && mount.uid_mappings.is_empty() && !users {
+            return Err(wrong("mounts.options", "idmap", "there is no mapping, here or of the container"));
         }
         mounts::check_destination(&mount.destination).map_err(|reason| {
             SpecError::from(RootfsError::Refused { target: mount.destination.clone(), reason })

@@ -15,8 +15,9 @@ use super::store::Entry;
 use super::{Runtime, check, joins, output, users};
 use crate::container::spawn::{self, Program};
 use crate::container::{hooks, shape, stage};
-use crate::isolation::cgroup::{Cgroup, Swap};
+use crate::isolation::cgroup::{Cgroup, CgroupError, Swap};
 use crate::isolation::device_filter::{self, Rule};
+use crate::isolation::user_namespace::{self, Maps};
 
 /// What `create` takes.
 pub const FLAGS: &[Flag] = &[
@@ -78,7 +79,7 @@ pub fn make(runtime: &Runtime, words: &Words, waits: bool) -> Result<Made, OciEr
         runtime.log.warn(&warning);
     }
     let spec = &bundle.spec;
-    if spec.process.terminal && asked.console_socket.is_none() && waits {
+    if spec.process.terminal && asked.console_socket.is_none() {
         let (flag, reason) = ("console-socket", "process.terminal is set");
         return Err(OciError::Flag { flag, value: String::new(), reason });
     }
@@ -96,8 +97,10 @@ pub fn make(runtime: &Runtime, words: &Words, waits: bool) -> Result<Made, OciEr
     match made {
         Ok((control, process)) => Ok(Made { entry, record, bundle, control, process }),
         Err(error) => {
-            // The cause is told; what else fails on the way back is not.
-            let _ = cgroup.destroy();
+            // The cause is told; what else fails on the way back is not. A group that others use is left.
+            if !matches!(error, OciError::Cgroup(CgroupError::Taken { .. })) {
+                let _ = cgroup.destroy();
+            }
             process::reap(record.pid);
             let _ = entry.remove();
             Err(error)
@@ -130,7 +133,7 @@ fn make_in(
     let socket = asked.console_socket.as_deref().map(process::connect).transpose()?;
     let listener = waits.then(|| listen(entry)).transpose()?;
     let joins = joins::open(spec)?;
-    let given = users::take_mounts(spec)?;
+    let given = users::take_mounts(spec, |maps| namespace_of(program, &cgroup, maps))?;
     let config = stage::Config {
         hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
         own_network: shape::is_new(spec, NamespaceKind::Network),
@@ -159,7 +162,7 @@ fn make_in(
     let mut control = child.control;
     drop((socket, listener));
     if let Some(gate) = child.gate {
-        users::settle(child.pid, gate, spec)?;
+        users::settle(child.pid, gate, spec, &given)?;
     }
     drop(given);
     let failed = |heard| process::failure("create", &record.id, heard, Some(&cgroup));
@@ -174,6 +177,17 @@ fn make_in(
         output::pid_file(path, record.pid)?;
     }
     Ok((control, child.process))
+}
+
+/// A user namespace with these maps, of a process that has ended when this returns.
+fn namespace_of(program: &Program, cgroup: &Cgroup, maps: &Maps) -> Result<OwnedFd, OciError> {
+    let flag = u64::from(shape::flag(NamespaceKind::User).unsigned_abs());
+    let child = spawn::spawn(program, flag, cgroup.open()?.as_fd(), &[])?;
+    let made = maps.write(child.pid).and_then(|()| user_namespace::open(child.pid));
+    // Nobody lets it in: it ends at its gate.
+    drop(child.gate);
+    process::reap(child.pid);
+    Ok(made?)
 }
 
 /// The hooks that belong before the root is entered, in the runtime's namespaces.

@@ -18,6 +18,9 @@ pub const FLAGS: &[Flag] = &[Flag::switch("all").short('a')];
 const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP \
                      TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 
+/// The state of a container that takes no signal, in the words that engines look for.
+const GONE: &str = "stopped (container not running)";
+
 /// The first real-time signal, as the C library leaves them to programs.
 const REAL_TIME: i32 = 34;
 
@@ -41,11 +44,11 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
     }
     let status = record.status(&entry);
     if !matches!(status, Status::Created | Status::Running | Status::Paused) {
-        return Err(OciError::State { id: record.id, state: "not running", verb: "killed" });
+        return Err(OciError::State { id: record.id, state: GONE, verb: "killed" });
     }
     match send(&record, signal) {
         Ok(()) => Ok(0),
-        Err(Errno::SRCH) => Err(start::state_error(&record, Status::Stopped, "killed")),
+        Err(Errno::SRCH) => Err(OciError::State { id: record.id, state: GONE, verb: "killed" }),
         Err(error) => Err(failed(error)),
     }
 }

@@ -76,13 +76,13 @@ pub fn hear(control: &mut UnixStream) -> Result<Heard, io::Result<String>> {
     }
 }
 
-/// Waits until the process has become its program.
+/// Waits until the process has become its program. A connection that is reset is one whose word nobody has read:
+/// somebody else has started the container.
 pub fn begun(control: &mut UnixStream) -> Result<(), io::Result<String>> {
     let mut word = [0];
     match control.read(&mut word) {
+        // A process that is killed then closes without a word, too; that shows in its end.
         Ok(0) => Ok(()),
-        // A process that is killed closes without a word, too; that shows in its end.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
         Ok(_) => Err(rest(word[0], control)),
         Err(error) => Err(Err(error)),
     }

@@ -1,7 +1,5 @@
 //! `run`: makes a container, starts it, and waits for its end.
 
-use bulkhead_protocol::oci::Status;
-
 use super::arguments::{Flag, Words};
 use super::create::{self, Made};
 use super::error::OciError;
@@ -24,7 +22,7 @@ pub const FLAGS: &[Flag] = &[
 /// Runs a container; the program's status is ours.
 pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
     let mut made = create::make(runtime, words, false)?;
-    let begun = begin(runtime, &mut made);
+    let begun = begin(&mut made);
     if begun.is_ok() && words.has("detach") {
         return Ok(0);
     }
@@ -50,10 +48,9 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
     Ok(code)
 }
 
-fn begin(runtime: &Runtime, made: &mut Made) -> Result<(), OciError> {
+fn begin(made: &mut Made) -> Result<(), OciError> {
     let id = made.record.id.clone();
     process::say(&mut made.control, &id, "start", stage::START)?;
     process::begun(&mut made.control).map_err(|heard| process::failure("start", &id, heard, None))?;
-    start::poststart(runtime, made.bundle.spec.hooks.as_ref(), &made.record.state(Status::Running));
-    Ok(())
+    start::poststart(&made.record, made.bundle.spec.hooks.as_ref())
 }

@@ -1,13 +1,14 @@
 //! `start`: the process of a container becomes its program.
 
-use bulkhead_protocol::oci::{Hooks, State, Status};
+use bulkhead_protocol::oci::{Hooks, Status};
+use rustix::process::Signal;
 
 use super::Runtime;
 use super::arguments::Words;
 use super::error::OciError;
-use super::process;
 use super::record::Record;
 use super::store::Entry;
+use super::{kill, process};
 use crate::container::{hooks, stage};
 
 /// Starts a container.
@@ -22,17 +23,18 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
     process::begun(&mut control).map_err(|heard| process::failure("start", &record.id, heard, None))?;
     // From now on it is running, whatever has become of it.
     std::fs::remove_file(entry.socket()).map_err(OciError::file("remove", entry.socket()))?;
-    poststart(runtime, entry.spec()?.hooks.as_ref(), &record.state(Status::Running));
-    Ok(0)
+    poststart(&record, entry.spec()?.hooks.as_ref()).map(|()| 0)
 }
 
-/// Runs the poststart hooks; one that fails is told, and nothing else comes of it (`runtime.md`, "Lifecycle").
-pub fn poststart(runtime: &Runtime, list: Option<&Hooks>, state: &State) {
-    for hook in list.map_or(&[][..], |list| &list.poststart) {
-        if let Err(error) = hooks::run("poststart", std::slice::from_ref(hook), state) {
-            runtime.log.warn(&crate::console::chain(&error));
-        }
+/// Runs the poststart hooks. One that fails is an error, and the container is stopped (`runtime.md`, "Lifecycle").
+pub fn poststart(record: &Record, list: Option<&Hooks>) -> Result<(), OciError> {
+    let Some(list) = list.filter(|list| !list.poststart.is_empty()) else { return Ok(()) };
+    let done = hooks::run("poststart", &list.poststart, &record.state(Status::Running));
+    if done.is_err() {
+        let _ = kill::send(record, Signal::KILL);
+        let _ = record.cgroup().kill();
     }
+    Ok(done?)
 }
 
 /// A container that is known, and what is known of it.

@@ -11,7 +11,7 @@ use crate::container::spawn::Gate;
 use crate::container::user_namespace::SettleError;
 use crate::container::{SpecError, shape};
 use crate::isolation::rlimits;
-use crate::isolation::user_namespace::Maps;
+use crate::isolation::user_namespace::{self, Maps};
 use crate::rootfs::options::{Bind, Options};
 use crate::rootfs::{RootfsError, mounts, setattr};
 
@@ -40,26 +40,39 @@ impl Given {
 }
 
 /// Takes the root and the sources of bind mounts, where the container has users of its own.
-pub fn take_mounts(spec: &Spec) -> Result<Given, OciError> {
-    if !shape::own_users(spec) {
-        return Ok(Given::default());
+///
+/// Mounts whose ids are mapped by maps of their own are taken in any case: `make_users` makes the namespace of some.
+pub fn take_mounts(
+    spec: &Spec,
+    make_users: impl Fn(&Maps) -> Result<OwnedFd, OciError>,
+) -> Result<Given, OciError> {
+    let own_users = shape::own_users(spec);
+    let mut given = Given::default();
+    if own_users {
+        let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
+        given.root = Some(take(path, true)?);
     }
-    let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
-    let mut given = Given { root: Some(take(path, true)?), sources: Vec::new() };
     for (index, mount) in spec.mounts.iter().enumerate() {
-        if let Some(source) = bind(mount)? {
-            given.sources.push((index, source));
+        let options = Options::parse(&mount.options);
+        if !mounts::is_bind(mount, &options) || (!own_users && mount.uid_mappings.is_empty()) {
+            continue;
         }
+        let recursive = options.bind == Some(Bind::Recursive);
+        let source = take(mount.source.as_deref().unwrap_or("/"), recursive)?;
+        if !mount.uid_mappings.is_empty() {
+            let maps = Maps::of_mount(mount).map_err(SpecError::from)?;
+            map(&source, &make_users(&maps)?, &options)?;
+        }
+        given.sources.push((index, source));
     }
     Ok(given)
 }
 
-fn bind(mount: &Mount) -> Result<Option<OwnedFd>, OciError> {
-    let options = Options::parse(&mount.options);
-    if !mounts::is_bind(mount, &options) {
-        return Ok(None);
-    }
-    take(mount.source.as_deref().unwrap_or("/"), options.bind == Some(Bind::Recursive)).map(Some)
+/// Maps the ids of a mount that hangs in no tree yet.
+fn map(source: &OwnedFd, users: &OwnedFd, options: &Options) -> Result<(), OciError> {
+    setattr::map_ids(source, users, options.idmap == Some(Bind::Recursive))
+        .map_err(RootfsError::step("map the ids of a mount"))
+        .map_err(|error| SpecError::from(error).into())
 }
 
 /// A copy of a mount of which nothing gets back to the host.
@@ -74,11 +87,19 @@ fn take(path: &str, recursive: bool) -> Result<OwnedFd, OciError> {
 }
 
 /// Writes the maps, raises the limits, and lets the process in.
-pub fn settle(pid: i32, gate: Gate, spec: &Spec) -> Result<(), OciError> {
+pub fn settle(pid: i32, gate: Gate, spec: &Spec, given: &Given) -> Result<(), OciError> {
     let Some(maps) = Maps::parse(&spec.linux).map_err(SpecError::from)? else {
         return Ok(gate.open()?);
     };
     maps.write(pid)?;
+    let by_container = |mount: &Mount| mount.uid_mappings.is_empty();
+    for (index, source) in &given.sources {
+        let mount = spec.mounts.get(*index).filter(|mount| by_container(mount));
+        let options = mount.map(|mount| Options::parse(&mount.options));
+        if let Some(options) = options.filter(|options| options.idmap.is_some()) {
+            map(source, &user_namespace::open(pid)?, &options)?;
+        }
+    }
     rlimits::raise(pid, &spec.process.rlimits).map_err(SpecError::from)?;
     gate.open()?;
     if let Some(score) = spec.process.oom_score_adj {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use bulkhead_protocol::oci::Mount;
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
@@ -115,6 +115,12 @@ pub struct Given {
 pub fn apply(root: &Beneath, mount: &Mount, given: Given) -> Result<(), RootfsError> {
     let target = mount.destination.as_str();
     let options = Options::parse(&mount.options);
+    if options.remount {
+        let there = root.open(target, OFlags::PATH, Links::Refuse);
+        let there = there.map_err(RootfsError::path("find the mount on", target))?;
+        return set(&there, options.attributes, false)
+            .map_err(RootfsError::path("change the mount on", target));
+    }
     if is_bind(mount, &options) {
         return bind(root, mount, &options, given.source);
     }

@@ -27,7 +27,10 @@ const LINKS: [(&str, &str); 5] = [
 /// Where nodes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// They are made.
+    /// They are made, in the place of whatever an image has there.
+    Over,
+    /// They are made. Where one that is asked for finds another file, that is an error (`config-linux.md`,
+    /// "Devices").
     New,
     /// [`keep`] made them, to be bound.
     Kept,
@@ -51,7 +54,12 @@ pub fn make(root: &Beneath, devices: &[Device], origin: Origin) -> Result<(), Ro
         let other = other.transpose().map_err(failed)?;
         let parent = other.as_ref().unwrap_or(&dev);
         let source = match origin {
-            Origin::New => {
+            Origin::New if index >= NODES.len() => {
+                node.make(parent, name).map_err(failed)?;
+                Node::give(parent, name, node.uid, node.gid).map_err(failed)?;
+                continue;
+            }
+            Origin::New | Origin::Over => {
                 replace(parent, name, || node.make(parent, name)).map_err(failed)?;
                 Node::give(parent, name, node.uid, node.gid).map_err(failed)?;
                 continue;

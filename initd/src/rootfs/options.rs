@@ -16,6 +16,8 @@ pub struct Options {
     pub propagation: Option<MountPropagationFlags>,
     /// The ids of its files are mapped: `idmap` or `ridmap`.
     pub idmap: Option<Bind>,
+    /// What lies there already is changed.
+    pub remount: bool,
     /// A tmpfs begins with a copy of what it covers.
     pub copy_up: bool,
     /// The file system's own options.
@@ -41,7 +43,7 @@ pub enum Bind {
 }
 
 /// Every option that is no file system's own.
-pub const NAMES: [&str; 56] = [
+pub const NAMES: [&str; 61] = [
     "async",
     "atime",
     "bind",
@@ -98,6 +100,11 @@ pub const NAMES: [&str; 56] = [
     "rremount",
     "user",
     "nouser",
+    "silent",
+    "loud",
+    "iversion",
+    "noiversion",
+    "nolazytime",
 ];
 
 impl Attributes {
@@ -118,10 +125,15 @@ impl Attributes {
         self.set -= flag;
     }
 
+    /// How times of access are kept is one value of several bits, which the kernel changes as a whole.
+    fn atime(&mut self, way: MountAttrFlags) {
+        let all = MountAttrFlags::MOUNT_ATTR__ATIME;
+        self.clear |= all;
+        self.set = (self.set - all) | way;
+    }
+
     /// Takes on an option; says whether it is an attribute's.
     fn add(&mut self, option: &str) -> bool {
-        let noatime = MountAttrFlags::MOUNT_ATTR_NOATIME;
-        let strict = MountAttrFlags::MOUNT_ATTR_STRICTATIME;
         match option {
             "ro" => self.put(MountAttrFlags::MOUNT_ATTR_RDONLY),
             "rw" => self.take(MountAttrFlags::MOUNT_ATTR_RDONLY),
@@ -133,15 +145,9 @@ impl Attributes {
             "exec" => self.take(MountAttrFlags::MOUNT_ATTR_NOEXEC),
             "nosymfollow" => self.put(MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
             "symfollow" => self.take(MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
-            "noatime" => {
-                self.take(strict);
-                self.put(noatime);
-            }
-            "strictatime" | "norelatime" => {
-                self.take(noatime);
-                self.put(strict);
-            }
-            "relatime" | "atime" | "nostrictatime" => self.take(noatime | strict),
+            "noatime" => self.atime(MountAttrFlags::MOUNT_ATTR_NOATIME),
+            "strictatime" | "norelatime" => self.atime(MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+            "relatime" | "atime" | "nostrictatime" => self.atime(MountAttrFlags::MOUNT_ATTR_RELATIME),
             "nodiratime" => self.put(MountAttrFlags::MOUNT_ATTR_NODIRATIME),
             "diratime" => self.take(MountAttrFlags::MOUNT_ATTR_NODIRATIME),
             _ => return false,
@@ -159,6 +165,7 @@ impl Options {
             bind: None,
             propagation: None,
             idmap: None,
+            remount: false,
             copy_up: false,
             data: Vec::new(),
         }
@@ -175,7 +182,12 @@ impl Options {
 
     fn add(&mut self, option: &str) {
         match option {
-            "defaults" | "async" | "newinstance" | "remount" | "rremount" | "user" | "nouser" => {}
+            // What the kernel has no use for here, or does anyway.
+            "defaults" | "newinstance" | "user" | "nouser" | "silent" | "loud" | "iversion"
+            | "noiversion" => {}
+            "async" => self.data.retain(|(key, _)| key != "sync"),
+            "nolazytime" => self.data.retain(|(key, _)| key != "lazytime"),
+            "remount" | "rremount" => self.remount = true,
             "bind" => self.bind = self.bind.or(Some(Bind::One)),
             "rbind" => self.bind = Some(Bind::Recursive),
             "tmpcopyup" => self.copy_up = true,
@@ -244,6 +256,10 @@ mod tests {
         assert!(attributes.set.is_empty());
         assert_eq!(attributes.clear, MountAttrFlags::MOUNT_ATTR_RDONLY);
         assert!(parse("rw,ro").attributes.clear.is_empty());
+        let attributes = parse("strictatime,noatime").attributes;
+        assert_eq!(attributes.set, MountAttrFlags::MOUNT_ATTR_NOATIME);
+        assert_eq!(attributes.clear, MountAttrFlags::MOUNT_ATTR__ATIME);
+        assert!(parse("sync,async").data.is_empty());
     }
 
     #[test]

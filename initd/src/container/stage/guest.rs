@@ -38,7 +38,7 @@ pub fn prepare(config: &Config, guest: &Guest, mut handed: Rest) -> Result<Ready
         mounts::apply(&root, mount, Given { sysfs_is_kept, ..Given::default() })?;
     }
     if mounts::owns_dev(&spec.mounts) {
-        let origin = if config.own_users { Origin::Kept } else { Origin::New };
+        let origin = if config.own_users { Origin::Kept } else { Origin::Over };
         nodes::make(&root, &spec.linux.devices, origin)?;
     }
     for (volume, destination) in volumes.iter().zip(&guest.volumes) {

@@ -1,8 +1,10 @@
 //! Settles in the container's namespaces: names, parameters, clocks, loopback, the working folder.
 
+use std::os::fd::AsFd as _;
+
 use bulkhead_protocol::oci::{Linux, NamespaceKind};
 use rustix::fs::Mode;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::StageError;
 use super::config::Config;
@@ -63,18 +65,23 @@ pub fn own_cgroups() -> Result<(), RootfsError> {
     unshare(UnshareFlags::NEWCGROUP).map_err(RootfsError::step("make a cgroup namespace"))
 }
 
-/// Makes a time namespace, which the program enters with its exec, and sets its clocks.
+/// Makes a time namespace, sets its clocks and enters it.
 pub fn own_clocks(linux: &Linux) -> Result<(), RootfsError> {
     let time = UnshareFlags::from_bits_retain(shape::flag(NamespaceKind::Time).unsigned_abs());
     unshare(time).map_err(RootfsError::step("make a time namespace"))?;
-    if linux.time_offsets.is_empty() {
-        return Ok(());
-    }
     let line = |(clock, offset): (&String, &bulkhead_protocol::oci::TimeOffset)| {
         format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
     };
     let text: String = linux.time_offsets.iter().map(line).collect();
-    std::fs::write("/proc/self/timens_offsets", text).map_err(RootfsError::step("set linux.timeOffsets"))
+    if !text.is_empty() {
+        std::fs::write("/proc/self/timens_offsets", text)
+            .map_err(RootfsError::step("set linux.timeOffsets"))?;
+    }
+    // Before Linux 6.3 an exec does not enter it.
+    let made = std::fs::File::open("/proc/self/ns/time_for_children");
+    let made = made.map_err(RootfsError::step("open the time namespace"))?;
+    rustix::thread::move_into_link_name_space(made.as_fd(), Some(LinkNameSpaceType::Time))
+        .map_err(RootfsError::step("enter the time namespace"))
 }
 
 fn unshare(flags: UnshareFlags) -> Result<(), rustix::io::Errno> {

@@ -68,6 +68,14 @@ pub enum CgroupError {
     /// The hierarchy is not what it must be.
     #[error("Cannot limit containers: {ROOT} is not cgroup version 2, which this runtime needs alone")]
     Version,
+    /// The group is somebody else's.
+    #[error("Cannot use the cgroup {path} of linux.cgroupsPath: it {state}")]
+    Taken {
+        /// The group.
+        path: PathBuf,
+        /// What it is.
+        state: &'static str,
+    },
     /// A group's file could not be read.
     #[error("Cannot read {file} of the cgroup {path}")]
     Read {

@@ -41,8 +41,8 @@ impl Cgroup {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.path).map_err(failed)?;
             }
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.check_unused()?,
+            result => result.map_err(failed)?,
         }
         let here = self.read("cgroup.controllers")?;
         let all = Self { path: ROOT.into() }.read("cgroup.controllers")?;
@@ -61,6 +61,18 @@ impl Cgroup {
                     let _ = group.write("cgroup.subtree_control", &name);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A container's limits and its end are not for other processes, and what is frozen cannot begin.
+    fn check_unused(&self) -> Result<(), CgroupError> {
+        let taken = |state| Err(CgroupError::Taken { path: self.path.clone(), state });
+        if !self.all_processes().is_empty() {
+            return taken("has processes");
+        }
+        if self.read("cgroup.freeze").is_ok_and(|text| text.trim() == "1") {
+            return taken("is frozen");
         }
         Ok(())
     }
