@@ -122,12 +122,19 @@ impl Sets {
             inheritable: CapabilitySet::from_bits_retain(self.inheritable),
         };
         rustix::thread::set_capabilities(None, sets).map_err(|error| CapabilityError::Set(error.into()))?;
-        for number in (0..u64::BITS).filter(|number| self.ambient & (1 << number) != 0) {
+        let ambient = self.possible_ambient();
+        for number in (0..u64::BITS).filter(|number| ambient & (1 << number) != 0) {
             let set = CapabilitySet::from_bits_retain(1 << number);
             rustix::thread::configure_capability_in_ambient_set(set, true)
                 .map_err(|error| CapabilityError::Ambient(number, error.into()))?;
         }
         Ok(())
+    }
+
+    /// Those that the kernel lets be ambient. What was asked for beyond cannot be granted, and that stops nothing
+    /// (`config.md`, "Linux Process"): runc's own example asks for it.
+    fn possible_ambient(&self) -> u64 {
+        self.ambient & self.permitted & self.inheritable
     }
 
     /// Whether the bounding set has this capability.
@@ -187,6 +194,12 @@ mod tests {
         assert_eq!(bits(&names(&["CAP_CHECKPOINT_RESTORE"])).unwrap(), 1 << 40);
         assert!(matches!(bits(&names(&["CHOWN"])), Err(CapabilityError::Unknown(_))));
         assert!(matches!(bits(&names(&["CAP_FLY"])), Err(CapabilityError::Unknown(_))));
+    }
+
+    #[test]
+    fn what_cannot_be_ambient_is_left_out() {
+        let sets = Sets { ambient: 7, permitted: 6, inheritable: 3, ..Sets::default() };
+        assert_eq!(sets.possible_ambient(), 2);
     }
 
     #[test]
