@@ -65,7 +65,7 @@ pub const CASES: &[Case] = &[
         Ok(())
     }),
     Case::must("cgroup.process_is_in_it", PATH, |t| {
-        t.launch("echo ready; sleep 1000 & wait")?;
+        t.launch("sleep 1000 & echo ready; wait")?;
         let processes = fs::read_to_string(t.cgroup()?.join("cgroup.procs"))?;
         ensure!(processes.lines().count() >= 2, "the processes are {processes:?}");
         Ok(())

@@ -196,7 +196,7 @@ pub const CASES: &[Case] = &[
         Ok(())
     }),
     Case::cli("ps.json", "runc's ps --format json", |t| {
-        t.launch("echo ready; sleep 1000 & wait")?;
+        t.launch("sleep 1000 & echo ready; wait")?;
         let ran = t.type_command(&["ps", "--format", "json", &t.id.clone()])?.ok("ps")?;
         let processes: Vec<u32> = serde_json::from_str(&ran.stdout)?;
         ensure!(processes.len() >= 2 && processes.contains(&t.init()?), "{processes:?}");

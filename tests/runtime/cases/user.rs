@@ -86,6 +86,15 @@ pub const CASES: &[Case] = &[
             t.prints("grep CapEff /proc/self/status | tr -d '\\t'", "CapEff:0000000000000001")
         },
     ),
+    Case::should(
+        "capabilities.ambient_that_cannot_be_is_a_warning",
+        "config.md Linux Process: one that cannot be granted SHOULD NOT fail",
+        |t| {
+            // What `runc spec` writes: ambient ones that are not inheritable, which the kernel refuses.
+            sets(t, &["bounding", "permitted", "effective", "ambient"])?;
+            shows(t, [NONE, THREE, THREE, THREE, NONE])
+        },
+    ),
     Case::must("capabilities.all", CAPABILITIES, |t| {
         t.capable(&[
             "CAP_CHOWN",
