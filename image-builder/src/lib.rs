@@ -24,5 +24,8 @@ pub mod tree;
 pub use appliance::ApplianceOptions;
 pub use build::{BuildOptions, ImageError, build};
 pub use manifest::{ManifestError, read_manifest, verify};
-pub use runtime_spec::{RuntimeOptions, RuntimeSpecError, runtime_spec};
+pub use runtime_spec::{
+    CAPABILITIES, RuntimeOptions, RuntimeSpecError, SeccompError, granted_capabilities, runtime_spec,
+    seccomp_profile,
+};
 pub use source::{Source, SourceError};

@@ -25,6 +25,7 @@ mod passt;
 mod pause;
 mod platform;
 mod power;
+mod privileges;
 mod small_kernel;
 mod sources;
 mod starts;

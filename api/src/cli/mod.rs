@@ -1,6 +1,7 @@
 //! The commands, one a file: clients of the API, but for `serve`, `doctor` and `openapi`.
 
 mod client;
+mod container_flags;
 mod doctor;
 mod error;
 mod events;

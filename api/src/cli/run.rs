@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CliError;
 use super::client::{Client, segment};
+use super::container_flags::ContainerFlags;
 use super::lifecycle::{start_failure, wait_until};
 use super::rates::RateFlags;
 use super::{image, logs, output};
@@ -60,6 +61,8 @@ pub struct Run {
     net: NetworkKind,
     #[command(flatten)]
     rates: RateFlags,
+    #[command(flatten)]
+    container: ContainerFlags,
     /// Instead of the image's entry point.
     #[arg(long)]
     entrypoint: Option<String>,
@@ -209,6 +212,7 @@ impl Run {
             root_size_mib: self.storage_opt,
             limits: Limits { memory_mib: self.memory_limit, cpus: self.cpus_limit, pids: self.pids_limit },
             rates: self.rates.into(),
+            container: self.container.spec()?,
             network: self.net,
             userns: self.userns,
             // In the foreground this program deletes it, once its output is read.

@@ -71,8 +71,8 @@ pub fn flag(kind: NamespaceKind) -> i32 {
     }
 }
 
-/// What is wrong with a kernel parameter that a container wants to set. `own_network` allows the network's,
-/// `own_users` forbids those that Linux 6.1 leaves to the guest's root in every namespace.
+/// What is wrong with a kernel parameter that a container wants to set. The network's is its own, or the machine's,
+/// which is there for its containers. `own_users` forbids those that Linux 6.1 leaves to the guest's root.
 pub fn check_sysctl(name: &str, own_network: bool, own_users: bool) -> Result<(), &'static str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if !name.bytes().all(plain) || name.contains("..") || name.starts_with('.') {
@@ -84,8 +84,10 @@ pub fn check_sysctl(name: &str, own_network: bool, own_users: bool) -> Result<()
             false => Ok(()),
         },
         GIVEN_SYSCTL => Ok(()),
-        _ if name.starts_with("net.") && own_network => Ok(()),
-        _ if name.starts_with("net.") => Err("the container has the guest's network"),
+        _ if name.starts_with("net.") && own_users && !own_network => {
+            Err("the container has the guest's network, and users of its own")
+        }
+        _ if name.starts_with("net.") => Ok(()),
         _ => Err("it is the guest's and not the container's"),
     }
 }
@@ -121,7 +123,8 @@ mod tests {
         assert!(check_sysctl("kernel.shmmax", false, false).is_ok());
         assert!(check_sysctl("fs.mqueue.msg_max", false, false).is_ok());
         assert!(check_sysctl("net.core.somaxconn", true, false).is_ok());
-        assert!(check_sysctl("net.core.somaxconn", false, false).is_err());
+        assert!(check_sysctl("net.core.somaxconn", false, false).is_ok());
+        assert!(check_sysctl("net.core.somaxconn", false, true).is_err());
         assert!(check_sysctl("kernel.shmmax", true, true).is_err());
         assert!(check_sysctl("net.core.somaxconn", true, true).is_ok());
         assert!(check_sysctl("kernel.panic", true, false).is_err());

@@ -9,7 +9,7 @@ use bulkhead_protocol::boot::{HOSTNAME, MODE, NET};
 use bulkhead_protocol::{image::ROOT_LABEL, oci};
 
 use super::layer::{self, LAYER};
-use super::{CONTAINER, rates};
+use super::{CONTAINER, rates, validate};
 use crate::host::layout::Layout;
 use crate::host::network::Route;
 use crate::host::vmm_config::{Boot, Drive, VmmSpec, Wire};
@@ -114,6 +114,7 @@ fn hostname(machine: &Machine) -> String {
 
 /// What the container runs: the image's configuration, and what the specification puts in its place.
 pub fn container_spec(spec: &MachineSpec, image: &Image, hostname: &str) -> Result<oci::Spec, ServiceError> {
+    let shape = &spec.container;
     let options = RuntimeOptions {
         entrypoint: spec.entrypoint.clone(),
         command: spec.command.clone(),
@@ -125,7 +126,16 @@ pub fn container_spec(spec: &MachineSpec, image: &Image, hostname: &str) -> Resu
         milli_cpus: spec.limits.cpus.map(|cpus| (cpus * 1000.0).round() as u64),
         pids: spec.limits.pids,
         private_users: spec.userns == Userns::Private,
-        ..RuntimeOptions::default()
+        cap_add: shape.cap_add.clone(),
+        cap_drop: shape.cap_drop.clone(),
+        no_new_privileges: shape.no_new_privileges,
+        seccomp: shape.seccomp.clone(),
+        read_only: shape.read_only,
+        sysctls: shape.sysctls.clone(),
+        rlimits: validate::rlimits(&shape.ulimits)?,
+        tmpfs: shape.tmpfs.iter().map(|mount| (mount.destination.clone(), mount.options.clone())).collect(),
+        // A daemon's log is the only terminal that there is.
+        terminal: false,
     };
     runtime_spec(&image.status.config, &options)
         .map_err(|error| ServiceError::Invalid { field: "command", message: error.to_string() })

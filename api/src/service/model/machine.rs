@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 
+use super::container::ContainerSpec;
 use super::metadata::{Metadata, resource};
 
 /// One microVM that runs one container.
@@ -116,6 +117,9 @@ pub struct MachineSpec {
     /// Limits of the container inside the guest.
     #[serde(default)]
     pub limits: Limits,
+    /// What the container may do in its machine, and what it finds.
+    #[serde(default)]
+    pub container: ContainerSpec,
     /// How much the machine may read, write, receive and send a second.
     #[serde(default)]
     pub rates: Rates,

@@ -1,11 +1,13 @@
 //! The resources, as clients see them: each has metadata, what is wanted and what is.
 
+mod container;
 mod event;
 mod image;
 mod machine;
 mod metadata;
 mod volume;
 
+pub use container::{ContainerSpec, TmpfsSpec, Ulimit};
 pub use event::{Event, EventSpec, EventStatus};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
 pub use machine::{

@@ -4,12 +4,20 @@
 //! The configuration is data: whatever it says becomes words in the specification, obeyed inside a
 //! machine; nothing in it names a file or a command on the host.
 
+mod capabilities;
+mod seccomp;
+
+use std::collections::BTreeMap;
+
 use bulkhead_protocol::image::ImageConfig;
 use bulkhead_protocol::oci::{
     Capabilities, CpuLimit, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
-    Process, Resources, Root, Spec, User,
+    Process, Resources, Rlimit, Root, Seccomp, Spec, User,
 };
 use thiserror::Error;
+
+pub use capabilities::{NAMES as CAPABILITIES, granted as granted_capabilities};
+pub use seccomp::{SeccompError, profile as seccomp_profile};
 
 /// The version of the runtime specification that is written.
 const OCI_VERSION: &str = "1.2.0";
@@ -23,24 +31,6 @@ const CPU_PERIOD: u64 = 100_000;
 /// The ids of a container with users of its own: as many as people have by convention (0 to 65534, and 65535
 /// for none), and above all of the guest's.
 const PRIVATE_IDS: IdMapping = IdMapping { container_id: 0, host_id: 65_536, size: 65_536 };
-
-/// What a container may do in its machine: Docker's default set.
-const CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
 
 const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",
@@ -75,6 +65,9 @@ const MOUNTS: &[(&str, &str, &str, &[&str])] = &[
     ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
 ];
 
+/// What a file system in memory has before its own options.
+const TMPFS_OPTIONS: &[&str] = &["nosuid", "nodev", "noexec"];
+
 /// What a user asks for on top of an image's configuration; the default asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuntimeOptions {
@@ -102,6 +95,21 @@ pub struct RuntimeOptions {
     pub milli_cpus: Option<u64>,
     /// The limit of its processes.
     pub pids: Option<u32>,
+    /// Capabilities besides Docker's default set, or instead of what `cap_drop` names, in any case, with or without
+    /// `CAP_`; `ALL` is every one.
+    pub cap_add: Vec<String>,
+    /// Capabilities of the default set that it has not got.
+    pub cap_drop: Vec<String>,
+    /// No program of it gains privileges by being run.
+    pub no_new_privileges: bool,
+    /// Instead of the default filter of system calls.
+    pub seccomp: Option<Seccomp>,
+    /// Kernel parameters of its own.
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits of each process.
+    pub rlimits: Vec<Rlimit>,
+    /// Empty file systems in memory: absolute paths, with their mount options.
+    pub tmpfs: Vec<(String, Vec<String>)>,
 }
 
 /// Why an image cannot be run as it is asked for.
@@ -119,6 +127,9 @@ pub enum RuntimeSpecError {
     /// A NUL where the kernel would end the word.
     #[error("The {0} contains a NUL character")]
     Nul(&'static str),
+    /// A capability that Linux does not know.
+    #[error("There is no capability {0:?}")]
+    Capability(String),
     /// A limit that the kernel would refuse.
     #[error("A limit of {0} is out of range")]
     Limit(String),
@@ -132,6 +143,13 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         kind: Some((*kind).to_owned()),
         source: Some((*source).to_owned()),
         options: owned(options),
+        ..Mount::default()
+    });
+    let tmpfs = options.tmpfs.iter().map(|(destination, options)| Mount {
+        destination: destination.clone(),
+        kind: Some("tmpfs".to_owned()),
+        source: Some("tmpfs".to_owned()),
+        options: owned(TMPFS_OPTIONS).into_iter().chain(options.iter().cloned()).collect(),
         ..Mount::default()
     });
     let namespaces = [
@@ -148,7 +166,7 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         process: process(config, options)?,
         root: Some(Root { path: "rootfs".to_owned(), readonly: options.read_only }),
         hostname: options.hostname.clone(),
-        mounts: mounts.collect(),
+        mounts: mounts.chain(tmpfs).collect(),
         linux: Linux {
             namespaces: namespaces
                 .into_iter()
@@ -158,6 +176,8 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
             uid_mappings: ids.clone(),
             gid_mappings: ids,
             resources: resources(options)?,
+            seccomp: options.seccomp.clone(),
+            sysctl: options.sysctls.clone(),
             masked_paths: owned(MASKED_PATHS),
             readonly_paths: owned(READONLY_PATHS),
             ..Linux::default()
@@ -213,7 +233,7 @@ fn process(config: &ImageConfig, options: &RuntimeOptions) -> Result<Process, Ru
             return Err(RuntimeSpecError::Nul(what));
         }
     }
-    let set = owned(CAPABILITIES);
+    let set = granted_capabilities(&options.cap_add, &options.cap_drop)?;
     Ok(Process {
         terminal: options.terminal,
         user,
@@ -226,6 +246,8 @@ fn process(config: &ImageConfig, options: &RuntimeOptions) -> Result<Process, Ru
             permitted: set,
             ..Capabilities::default()
         }),
+        no_new_privileges: options.no_new_privileges,
+        rlimits: options.rlimits.clone(),
         ..Process::default()
     })
 }
@@ -300,5 +322,4 @@ fn owned(words: &[&str]) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "runtime_spec_tests.rs"]
 mod tests;

@@ -1,7 +1,11 @@
 //! What a specification may say. The patterns are those of the API's description.
 
+mod container;
+
 use crate::service::error::ServiceError;
 use crate::service::model::{MAX_RATE, MachineSpec, PortSpec, Rates, VolumeSpec};
+
+pub use container::rlimits;
 
 /// The most ports of a machine.
 const MAX_PORTS: usize = 128;
@@ -174,10 +178,10 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
             format!("a machine has up to {MAX_PORTS} ports and {MAX_VOLUMES} volumes"),
         ));
     }
+    container::container(&spec.container)?;
     spec.ports.iter().try_for_each(port)?;
     spec.volumes.iter().try_for_each(volume)
 }
 
 #[cfg(test)]
-#[path = "validate_tests.rs"]
 mod tests;

@@ -92,3 +92,28 @@ fn what_cannot_run_is_refused() {
     let options = RuntimeOptions { milli_cpus: Some(1), ..RuntimeOptions::default() };
     assert!(matches!(refused(options), RuntimeSpecError::Limit(_)));
 }
+
+#[test]
+fn privileges_limits_and_mounts_are_passed_on() {
+    let options = RuntimeOptions {
+        cap_add: owned(&["net_admin"]),
+        cap_drop: owned(&["ALL"]),
+        no_new_privileges: true,
+        read_only: true,
+        sysctls: [("kernel.shmmax".to_owned(), "1".to_owned())].into(),
+        rlimits: vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: 64, hard: 128 }],
+        tmpfs: vec![("/run".to_owned(), owned(&["size=1m", "exec"]))],
+        seccomp: Some(Seccomp { default_action: "SCMP_ACT_ALLOW".to_owned(), ..Seccomp::default() }),
+        ..RuntimeOptions::default()
+    };
+    let spec = runtime_spec(&image(), &options).unwrap();
+    let capabilities = spec.process.capabilities.unwrap();
+    assert_eq!((capabilities.bounding, capabilities.ambient.len()), (owned(&["CAP_NET_ADMIN"]), 0));
+    assert!(spec.process.no_new_privileges && spec.root.unwrap().readonly);
+    assert_eq!((spec.process.rlimits, spec.linux.sysctl), (options.rlimits, options.sysctls));
+    let mount = spec.mounts.last().unwrap();
+    assert_eq!((mount.destination.as_str(), mount.options.last().unwrap().as_str()), ("/run", "exec"));
+    assert_eq!(spec.linux.seccomp, options.seccomp);
+    let refused = RuntimeOptions { cap_add: owned(&["FLY"]), ..RuntimeOptions::default() };
+    assert_eq!(runtime_spec(&image(), &refused), Err(RuntimeSpecError::Capability("FLY".to_owned())));
+}

@@ -15,6 +15,11 @@ fn good_specifications() {
         serde_json::json!({"ports": [{"host_port": 6379, "guest_port": 6379, "host_ip": "127.0.0.1"}]}),
         serde_json::json!({"volumes": [{"name": "data", "destination": "/var/lib/redis"}]}),
         serde_json::json!({"command": [], "env": {"A": "", "B": "x=y"}}),
+        serde_json::json!({"container": {"cap_add": ["ALL"], "cap_drop": ["cap_kill"], "read_only": true}}),
+        serde_json::json!({"container": {"tmpfs": [{"destination": "/run", "options": ["size=1m"]}]}}),
+        serde_json::json!({"container": {"ulimits": [{"name": "nofile", "soft": 1, "hard": 2}, {"name": "core"}]}}),
+        serde_json::json!({"container": {"sysctls": {"net.core.somaxconn": "1"}}}),
+        serde_json::json!({"container": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}),
     ] {
         assert!(machine(&spec(&change)).is_ok(), "{change}");
     }
@@ -43,6 +48,23 @@ fn bad_specifications_name_the_field() {
         (serde_json::json!({"volumes": [{"name": "a", "destination": "/"}]}), "volumes"),
         (serde_json::json!({"volumes": [{"name": "../a", "destination": "/a"}]}), "volumes"),
         (serde_json::json!({"command": ["x".repeat(300 << 10)]}), "command"),
+        (serde_json::json!({"container": {"cap_add": ["FLY"]}}), "container.cap_add"),
+        (serde_json::json!({"container": {"cap_drop": ["FLY"]}}), "container.cap_drop"),
+        (serde_json::json!({"container": {"tmpfs": [{"destination": "run"}]}}), "container.tmpfs"),
+        (serde_json::json!({"container": {"tmpfs": [{"destination": "/a/../.."}]}}), "container.tmpfs"),
+        (serde_json::json!({"container": {"tmpfs": [{"destination": "/"}]}}), "container.tmpfs"),
+        (
+            serde_json::json!({"container": {"tmpfs": [{"destination": "/a", "options": ["a,b"]}]}}),
+            "container.tmpfs",
+        ),
+        (serde_json::json!({"container": {"ulimits": [{"name": "files"}]}}), "container.ulimits"),
+        (serde_json::json!({"container": {"ulimits": [{"name": "as", "hard": 1}]}}), "container.ulimits"),
+        (
+            serde_json::json!({"container": {"ulimits": [{"name": "as"}, {"name": "as"}]}}),
+            "container.ulimits",
+        ),
+        (serde_json::json!({"container": {"sysctls": {"../x": "1"}}}), "container.sysctls"),
+        (serde_json::json!({"container": {"sysctls": {"kernel.shmmax": "\u{0}"}}}), "container.sysctls"),
     ] {
         match machine(&spec(&change)) {
             Err(ServiceError::Invalid { field: found, .. }) => assert_eq!(found, field, "{change}"),
