@@ -128,7 +128,7 @@ fn seccomp(profile: &str, spec: &ContainerSpec) -> Result<Seccomp, CliError> {
     let read =
         File::open(Path::new(profile)).and_then(|file| file.take(MAX_PROFILE).read_to_string(&mut text));
     read.map_err(|error| wrong(format!("it cannot be read ({error})")))?;
-    seccomp_profile(&text, &capabilities).map_err(|error| wrong(error.to_string()))
+    seccomp_profile(&text, &capabilities).map_err(|error| wrong(crate::service::chain(&error)))
 }
 
 #[cfg(test)]

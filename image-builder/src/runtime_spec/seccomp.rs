@@ -18,7 +18,7 @@ pub enum SeccompError {
     #[error("the profile is longer than {MAX_LENGTH} bytes")]
     Long,
     /// It is no JSON of that shape.
-    #[error("it is no seccomp profile: {0}")]
+    #[error("it is no seccomp profile")]
     Shape(#[from] serde_json::Error),
     /// A kernel that is no `MAJOR.MINOR`.
     #[error("minKernel {0:?} is no kernel's version")]
