@@ -67,9 +67,24 @@ fn sysctls_of_the_guest_are_refused() {
             r.spec.linux.sysctl.insert(name, "1".into());
         })
     };
-    for name in ["kernel.core_pattern", "net.ipv4.ip_forward", "vm.swappiness", "kernel/../vm/x", "a"] {
+    for name in ["kernel.core_pattern", "vm.swappiness", "kernel/../vm/x", "a"] {
         assert!(set(name).contains("linux.sysctl"), "{name}");
     }
+}
+
+#[test]
+fn the_machines_network_is_set_by_those_who_have_the_machines_users() {
+    let forward = |request: &mut CreateContainer| {
+        request.spec.linux.sysctl.insert("net.ipv4.ip_forward".to_owned(), "1".to_owned());
+    };
+    let mut request = request();
+    forward(&mut request);
+    check(&request).unwrap();
+    let message = refused(|request| {
+        own_users(65536)(request);
+        forward(request);
+    });
+    assert!(message.contains("linux.sysctl") && message.contains("users of its own"), "{message}");
 }
 
 /// A request for users of its own, of which there are `size`.

@@ -1,4 +1,4 @@
-//! Makes a container's first process: this program again, from a sealed file in memory, straight into the
+//! Makes a container's first process: this program again, from a file that it cannot write to, straight into the
 //! container's namespaces and cgroup.
 //!
 //! Process 1 is not forked: the child shares its memory until it has become the new program, as `vfork` does,
@@ -14,13 +14,15 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::FdFlags;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use super::clone::{self, Orders};
+use crate::rootfs::setattr;
 
 /// What goes wrong while a process is made.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The sealed copy of this program could not be made.
+    /// Neither a read-only mount nor a sealed copy of this program could be made.
     #[error("Cannot copy initd into sealed memory")]
     Seal(#[source] io::Error),
     /// A pipe, a socket or a file in memory could not be made.
@@ -33,37 +35,55 @@ pub enum SpawnError {
     #[error("Cannot let the process into its user namespace")]
     Gate(#[source] io::Error),
     /// The process could not become initd.
-    #[error("Cannot run initd's sealed copy in the new process")]
+    #[error("Cannot run initd in the new process")]
     Exec(#[source] io::Error),
 }
 
 /// This program, as containers' first processes run it.
 pub struct Program {
     file: OwnedFd,
-    sealed: Mutex<Option<OwnedFd>>,
+    /// How it is kept from being written to.
+    guard: fn(&OwnedFd) -> io::Result<OwnedFd>,
+    guarded: Mutex<Option<OwnedFd>>,
 }
 
 impl Program {
-    /// `file` is this program's own file, open for reading.
+    /// `file` is this program's own file, open for reading. Processes are made of a sealed copy of it.
     pub fn new(file: OwnedFd) -> Self {
-        Self { file, sealed: Mutex::new(None) }
+        Self { file, guard: seal, guarded: Mutex::new(None) }
     }
 
-    /// Runs `action` with the sealed copy, which is made when it is first needed.
+    /// The same for who makes one process: a read-only mount of the file itself costs no copy. Where there can be
+    /// none, there is a copy.
+    pub fn once(file: OwnedFd) -> Self {
+        let guard = |file: &OwnedFd| mount_read_only(file).or_else(|_| seal(file));
+        Self { file, guard, guarded: Mutex::new(None) }
+    }
+
+    /// Runs `action` with the guarded program, which is made when it is first needed.
     ///
-    /// A container that gets hold of its `/proc/self/exe` while it starts can neither write to it nor reach
-    /// the file that process 1 runs.
-    fn with_sealed<T>(
+    /// A container that gets hold of its `/proc/self/exe` while it starts cannot write to it.
+    fn with_guarded<T>(
         &self,
         action: impl FnOnce(BorrowedFd<'_>) -> Result<T, SpawnError>,
     ) -> Result<T, SpawnError> {
-        let mut sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        let copy = match sealed.take() {
-            Some(copy) => copy,
-            None => seal(&self.file).map_err(SpawnError::Seal)?,
+        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = match guarded.take() {
+            Some(program) => program,
+            None => (self.guard)(&self.file).map_err(SpawnError::Seal)?,
         };
-        action(sealed.insert(copy).as_fd())
+        action(guarded.insert(program).as_fd())
     }
+}
+
+/// A mount of this file alone that hangs in no tree: who reaches the file by what runs from it finds it read-only, and
+/// the kernel changes such a mount for nobody but who holds it.
+fn mount_read_only(file: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(file, "", flags)?;
+    setattr::set(&mount, MountAttrFlags::MOUNT_ATTR_RDONLY, MountAttrFlags::empty(), false)?;
+    Ok(mount)
 }
 
 fn seal(file: &OwnedFd) -> io::Result<OwnedFd> {
@@ -124,14 +144,14 @@ pub fn spawn(
             .map_err(|error| SpawnError::Descriptor("descriptors", error.into()))
     };
     let gated = flags & u64::from(libc::CLONE_NEWUSER.unsigned_abs()) != 0;
-    program.with_sealed(|sealed| {
+    program.with_guarded(|guarded| {
         let (gate, other) = if gated {
             let (ours, other) = UnixStream::pair().map_err(|error| SpawnError::Descriptor("gate", error))?;
             (Some(ours), Some(other))
         } else {
             (None, None)
         };
-        let orders = Orders::new(sealed, other.as_ref(), &numbers.join(","))?;
+        let orders = Orders::new(guarded, other.as_ref(), &numbers.join(","))?;
         // This thread alone makes processes, and it makes them under the program's lock.
         inheritable(FdFlags::empty())?;
         let made = clone::clone(flags, cgroup, &orders);

@@ -21,7 +21,7 @@ const MAX_MESSAGE: u64 = 64 << 10;
 pub fn program() -> Result<Program, OciError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     rustix::fs::open("/proc/self/exe", flags, Mode::empty())
-        .map(Program::new)
+        .map(Program::once)
         .map_err(OciError::file("open this program,", "/proc/self/exe"))
 }
 
