@@ -120,8 +120,14 @@ struct Ready {
     state: Option<State>,
 }
 
-/// Says that all is ready, waits for the word, and takes the container's own streams.
+/// Takes the container's own streams, says that all is ready, and waits for the word.
 fn wait_for_start(control: &mut UnixStream, ready: &mut Ready) -> Result<(), StageError> {
+    // Engines read what `create` writes to its end: with a terminal nothing of the container keeps it open.
+    if let Some([input, output, errors]) = ready.streams.take() {
+        rustix::stdio::dup2_stdin(input)?;
+        rustix::stdio::dup2_stdout(output)?;
+        rustix::stdio::dup2_stderr(errors)?;
+    }
     control.write_all(&[PREPARED])?;
     let mut word = [0];
     if let Some(listener) = ready.listener.take() {
@@ -136,11 +142,6 @@ fn wait_for_start(control: &mut UnixStream, ready: &mut Ready) -> Result<(), Sta
     }
     if word != [START] {
         return Err("process 1 says something else than start".into());
-    }
-    if let Some([input, output, errors]) = ready.streams.take() {
-        rustix::stdio::dup2_stdin(input)?;
-        rustix::stdio::dup2_stdout(output)?;
-        rustix::stdio::dup2_stderr(errors)?;
     }
     Ok(())
 }
