@@ -24,6 +24,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Terminals are made by the container's own devpts, and not by the host's, which engines name with the rest of its
+/// devices.
+const PTMX: &str = "/dev/ptmx";
+
 /// Where nodes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -48,6 +52,9 @@ pub fn make(root: &Beneath, devices: &[Device], origin: Origin) -> Result<(), Ro
     let nodes = standard().chain(devices.iter().map(Node::parse));
     for (index, node) in nodes.enumerate() {
         let node = node?;
+        if node.path == PTMX {
+            continue;
+        }
         let failed = |error: Errno| RootfsError::path("make the device", &node.path)(error);
         let (parent, name) = split(&node.path).map_err(failed)?;
         let other = (parent != "/dev").then(|| root.make_directory(parent, Links::Refuse));
