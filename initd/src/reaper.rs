@@ -46,6 +46,12 @@ pub fn look_for(pid: i32) -> io::Result<Option<Exit>> {
     wait_child(pid, WaitOptions::NOHANG)
 }
 
+/// Reaps somebody who has ended, whoever it is, in a program that has no [`Reaper`]; nothing where nobody has.
+pub fn reap_any() -> Option<(i32, Exit)> {
+    let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok()??;
+    Some((pid.as_raw_nonzero().get(), Exit::from_status(status)))
+}
+
 fn wait_child(pid: i32, options: WaitOptions) -> io::Result<Option<Exit>> {
     let found = rustix::process::waitpid(Pid::from_raw(pid), options)?;
     Ok(found.map(|(_, status)| Exit::from_status(status)))

@@ -61,3 +61,19 @@ fn a_profile_of_docker_s_is_what_holds_and_a_socket_to_the_host_stays_refused() 
     assert_eq!(wrong.status, 125);
     assert!(wrong.stderr.contains("container.cap_add") && wrong.stderr.contains("FLY"), "{}", wrong.stderr);
 }
+
+#[test]
+fn an_init_hands_signals_on_and_reaps_orphans() {
+    let daemon = Daemon::start();
+    let image = asset("busybox.img");
+    // The orphan is there until it is reaped. A program that is process 1 itself would not die of its own signal.
+    let script = "echo $PPID; sh -c 'sleep 0.2 & echo $! >/orphan'; while kill -0 $(cat /orphan); do :; done 2>/dev/null; kill -TERM $$";
+    let run = daemon.bulkhead(&["run", "--rm", "--init", &image, "sh", "-c", script]);
+    assert_eq!((run.status, run.stdout.as_str()), (143, "1\n"), "{}", run.stderr);
+    let id = daemon.bulkhead(&["run", "-d", "--init", &image, "sleep", "1000"]).ok();
+    let id = id.stdout.trim();
+    let _ = daemon.bulkhead(&["kill", "--signal", "TERM", id]).ok();
+    assert_eq!(daemon.bulkhead(&["wait", id]).ok().stdout.trim(), "143");
+    let missing = daemon.bulkhead(&["run", "--rm", "--init", &image, "/no/such"]);
+    assert_eq!(missing.status, 127, "{}", missing.stderr);
+}

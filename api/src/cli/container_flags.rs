@@ -28,6 +28,9 @@ pub struct ContainerFlags {
     /// no-new-privileges. May be repeated.
     #[arg(long, value_name = "OPTION", value_parser = security)]
     security_opt: Vec<Security>,
+    /// Put an init above the program, which hands signals on to it and reaps whoever is left to it.
+    #[arg(long)]
+    init: bool,
     /// The root can be read only.
     #[arg(long)]
     read_only: bool,
@@ -93,6 +96,7 @@ impl ContainerFlags {
         let mut spec = ContainerSpec {
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
+            init: self.init,
             read_only: self.read_only,
             tmpfs: self.tmpfs,
             ulimits: self.ulimit,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_protocol::image::ImageConfig;
 use bulkhead_protocol::oci::{
-    Capabilities, CpuLimit, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
+    Capabilities, CpuLimit, INIT, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
     Process, Resources, Rlimit, Root, Seccomp, Spec, User,
 };
 use thiserror::Error;
@@ -108,6 +108,8 @@ pub struct RuntimeOptions {
     pub sysctls: BTreeMap<String, String>,
     /// Limits of each process.
     pub rlimits: Vec<Rlimit>,
+    /// The program's parent is an init, which hands signals on and reaps whoever is left to it.
+    pub init: bool,
     /// Empty file systems in memory: absolute paths, with their mount options.
     pub tmpfs: Vec<(String, Vec<String>)>,
 }
@@ -182,6 +184,7 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
             readonly_paths: owned(READONLY_PATHS),
             ..Linux::default()
         },
+        annotations: options.init.then(|| (INIT.to_owned(), "true".to_owned())).into_iter().collect(),
         ..Spec::default()
     })
 }

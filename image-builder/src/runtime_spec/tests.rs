@@ -99,6 +99,7 @@ fn privileges_limits_and_mounts_are_passed_on() {
         cap_add: owned(&["net_admin"]),
         cap_drop: owned(&["ALL"]),
         no_new_privileges: true,
+        init: true,
         read_only: true,
         sysctls: [("kernel.shmmax".to_owned(), "1".to_owned())].into(),
         rlimits: vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: 64, hard: 128 }],
@@ -114,6 +115,7 @@ fn privileges_limits_and_mounts_are_passed_on() {
     let mount = spec.mounts.last().unwrap();
     assert_eq!((mount.destination.as_str(), mount.options.last().unwrap().as_str()), ("/run", "exec"));
     assert_eq!(spec.linux.seccomp, options.seccomp);
+    assert_eq!(spec.annotations.get(INIT).map(String::as_str), Some("true"));
     let refused = RuntimeOptions { cap_add: owned(&["FLY"]), ..RuntimeOptions::default() };
     assert_eq!(runtime_spec(&image(), &refused), Err(RuntimeSpecError::Capability("FLY".to_owned())));
 }

@@ -130,6 +130,7 @@ pub fn container_spec(spec: &MachineSpec, image: &Image, hostname: &str) -> Resu
         cap_drop: shape.cap_drop.clone(),
         no_new_privileges: shape.no_new_privileges,
         seccomp: shape.seccomp.clone(),
+        init: shape.init,
         read_only: shape.read_only,
         sysctls: shape.sysctls.clone(),
         rlimits: validate::rlimits(&shape.ulimits)?,

@@ -27,6 +27,8 @@ pub struct ContainerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, nullable = false)]
     pub seccomp: Option<Seccomp>,
+    /// The program's parent is an init, which hands signals on to it and reaps whoever is left to it.
+    pub init: bool,
     /// The root can be read only.
     pub read_only: bool,
     /// Empty file systems in memory.

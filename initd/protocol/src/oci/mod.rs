@@ -52,6 +52,10 @@ pub struct Spec {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// The annotation that asks, by `true`, for a first process that is not the program: one that hands signals on to it
+/// and reaps whoever is left to it.
+pub const INIT: &str = "org.bulkhead.init";
+
 /// `root`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::config::Config;
-use super::{Failure, Ready, StageError, privileges};
+use super::{Failure, Ready, StageError, init, privileges};
 use crate::console;
 use crate::rootfs::beneath::{Beneath, Links};
 
@@ -154,6 +154,9 @@ fn become_it(config: &Config, ready: &mut Ready, environment: &[String]) -> Resu
     restore_signals()?;
     close_the_rest(config.world.preserve())?;
     privileges::finish(config, ready)?;
+    if init::is_wanted(&config.spec) {
+        init::precede()?;
+    }
     let exec = |source| ExecError::Exec { name: name.clone(), source };
     if name.contains('/') {
         return Ok(exec(execve(&CString::new(name.as_str())?, &arguments, &variables)));

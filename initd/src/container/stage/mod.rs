@@ -9,6 +9,7 @@ mod bundle;
 mod config;
 mod guest;
 mod handed;
+mod init;
 mod inside;
 mod notify;
 mod privileges;
