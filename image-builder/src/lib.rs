@@ -25,7 +25,6 @@ pub use appliance::ApplianceOptions;
 pub use build::{BuildOptions, ImageError, build};
 pub use manifest::{ManifestError, read_manifest, verify};
 pub use runtime_spec::{
-    CAPABILITIES, RuntimeOptions, RuntimeSpecError, SeccompError, granted_capabilities, runtime_spec,
-    seccomp_profile,
+    RuntimeOptions, RuntimeSpecError, SeccompError, granted_capabilities, runtime_spec, seccomp_profile,
 };
 pub use source::{Source, SourceError};

@@ -1,53 +1,10 @@
 //! What a container may do in its machine: Docker's default set, and what is added and taken away.
 
+use bulkhead_protocol::oci::CAPABILITIES;
+
 use super::RuntimeSpecError;
 
-/// Every capability of Linux 6.1 (`include/uapi/linux/capability.h`), without `CAP_`.
-pub const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// Docker's default set, in the order of [`NAMES`].
+/// Docker's default set, in the order of [`CAPABILITIES`].
 const DEFAULT: [&str; 14] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -80,14 +37,14 @@ pub fn granted(add: &[String], drop: &[String]) -> Result<Vec<String>, RuntimeSp
         (false, false) if names(&add, ALL) => true,
         (false, false) => !names(&drop, ALL) && DEFAULT.contains(name),
     };
-    Ok(NAMES.iter().filter(|name| has(name)).map(|name| format!("CAP_{name}")).collect())
+    Ok(CAPABILITIES.iter().filter(|name| has(name)).map(|name| format!("CAP_{name}")).collect())
 }
 
 fn bare(words: &[String]) -> Result<Vec<String>, RuntimeSpecError> {
     let bare = |word: &String| {
         let upper = word.to_ascii_uppercase();
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let known = name == ALL || NAMES.contains(&name);
+        let known = name == ALL || CAPABILITIES.contains(&name);
         known.then(|| name.to_owned()).ok_or_else(|| RuntimeSpecError::Capability(word.clone()))
     };
     words.iter().map(bare).collect()

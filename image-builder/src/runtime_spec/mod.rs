@@ -16,7 +16,7 @@ use bulkhead_protocol::oci::{
 };
 use thiserror::Error;
 
-pub use capabilities::{NAMES as CAPABILITIES, granted as granted_capabilities};
+pub use capabilities::granted as granted_capabilities;
 pub use seccomp::{SeccompError, profile as seccomp_profile};
 
 /// The version of the runtime specification that is written.

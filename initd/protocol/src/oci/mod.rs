@@ -2,6 +2,7 @@
 //!
 //! Unknown properties are ignored, as the specification demands; invalid values are errors.
 
+mod capabilities;
 mod hooks;
 mod linux;
 mod process;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use capabilities::CAPABILITIES;
 pub use hooks::{Hook, Hooks};
 pub use linux::{Device, IdMapping, Linux, Namespace, NamespaceKind, Personality, TimeOffset};
 pub use process::{Capabilities, ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
