@@ -16,7 +16,7 @@ const IPC: [&str; 10] = [
     "kernel.domainname",
 ];
 
-/// The guest sets this to 0 for all its containers, so that asking for it changes nothing.
+/// The guest sets this to 0 for all its containers: who has users of its own, and may not set it, has it already.
 pub const GIVEN_SYSCTL: &str = "net.ipv4.ip_unprivileged_port_start";
 
 /// Whether the container has a network of its own, and not the guest's.

@@ -36,7 +36,8 @@ pub fn settle(config: &Config) -> Result<(), StageError> {
             .map_err(RootfsError::step("bring the loopback up"))?;
     }
     for (name, value) in &spec.linux.sysctl {
-        if !config.own_network && name == GIVEN_SYSCTL && config.world.is_guest() {
+        // Who has users of its own cannot set it, and has it already.
+        if config.own_users && !config.own_network && name == GIVEN_SYSCTL && config.world.is_guest() {
             continue;
         }
         let path = format!("/proc/sys/{}", sysctl_path(name));
