@@ -4,6 +4,7 @@
 //! [`Exit`], so that nothing else depends on the bindings' enum.
 
 mod exit;
+mod gathered;
 mod kick;
 mod vcpu;
 mod vm;
@@ -16,6 +17,7 @@ use kvm_ioctls::Cap;
 use crate::config::Capability;
 
 pub use self::exit::Exit;
+pub use self::gathered::{GatheredWrites, Gatherer};
 pub use self::kick::Kicker;
 pub use self::vcpu::Vcpu;
 pub use self::vm::Vm;

@@ -4,7 +4,7 @@
 use kvm_bindings::{CpuId, Msrs, kvm_msr_entry, kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 
-use super::{Exit, Kicker, KvmError};
+use super::{Exit, GatheredWrites, Kicker, KvmError};
 
 /// One virtual processor. It runs on whatever thread calls [`Vcpu::run`], and always on that one.
 pub struct Vcpu {
@@ -29,6 +29,11 @@ impl Vcpu {
     /// A way to get this vCPU out of its guest from another thread.
     pub fn kicker(&self) -> Kicker {
         self.kicker.clone()
+    }
+
+    /// The ring of the writes that KVM gathers, of this vCPU and all others of its machine.
+    pub fn gathered_writes(&self) -> Result<GatheredWrites, KvmError> {
+        GatheredWrites::map(&self.fd)
     }
 
     /// Enters the guest until it leaves for a reason.

@@ -8,7 +8,7 @@ use kvm_ioctls::{Cap, IoEventAddress, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{KvmError, Vcpu};
+use super::{Gatherer, KvmError, Vcpu};
 use crate::memory::{FileMapping, GuestMemory};
 
 /// Three pages that KVM on Intel uses for itself, below the BIOS area and above the I/O APIC: where
@@ -17,7 +17,7 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// One virtual machine: memory slots, interrupt lines, vCPUs.
 pub struct Vm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
     /// KVM reads and writes this memory for as long as `fd` lives.
     memory: Option<GuestMemory>,
     /// The same for these.
@@ -35,7 +35,7 @@ impl Vm {
             }
         };
         fd.set_tss_address(TSS_ADDRESS).map_err(|source| KvmError::Vm("set the TSS address", source))?;
-        Ok(Self { fd, memory: None, files: Vec::new(), next_slot: 0 })
+        Ok(Self { fd: Arc::new(fd), memory: None, files: Vec::new(), next_slot: 0 })
     }
 
     /// Gives the machine its memory, one slot a region. Can be done once.
@@ -108,5 +108,10 @@ impl Vm {
         self.fd
             .register_ioevent(event, &IoEventAddress::Mmio(address), value)
             .map_err(|source| KvmError::Vm("connect a queue's doorbell", source))
+    }
+
+    /// How writes to `count` ports from `port` on are gathered; none where KVM gathers none of ports.
+    pub fn gatherer(&self, port: u16, count: u32) -> Option<Gatherer> {
+        self.fd.check_extension(Cap::CoalescedPio).then(|| Gatherer::new(&self.fd, port, count))
     }
 }

@@ -21,6 +21,7 @@ use crate::kvm::{Kvm, KvmError, Vcpu, Vm};
 use crate::legacy::boot_timer::Start;
 use crate::legacy::events::Event;
 use crate::legacy::i8042::KeyboardError;
+use crate::legacy::serial;
 use crate::memory::{self, MemoryError};
 use crate::metrics::Registry;
 use crate::mmds::Mmds;
@@ -160,6 +161,9 @@ fn assemble(
     let identity = spec.smbios.clone().unwrap_or_default().identity(id).map_err(BootError::Random)?;
     let entry = payload.load(memory, spec, &windows, &identity)?;
     let vcpus = create_vcpus(&kvm, &vm, spec, memory, entry)?;
+    if let (Some(first), Some(_)) = (vcpus.first(), serial::lock(&legacy.serial).timer()) {
+        buses.gather(first.gathered_writes()?);
+    }
     start(vcpus, Parts { buses, console, legacy, handles, threads, vm }, host)
 }
 
@@ -226,6 +230,7 @@ fn start(vcpus: Vec<Vcpu>, parts: Parts, host: &Host) -> Result<Machine, BuildEr
         threads,
         _vm: vm,
     };
+    machine.fetch_gathered_output()?;
     for vcpu in vcpus {
         let endings = host.endings.clone();
         // Nobody hears it only when the process ends anyway.
@@ -289,6 +294,20 @@ impl Machine {
         Ok(())
     }
 
+    /// Has the event loop fetch what is left of the guest's output.
+    fn fetch_gathered_output(&self) -> Result<(), BuildError> {
+        let Some(timer) = serial::lock(&self.legacy.serial).timer() else { return Ok(()) };
+        let (buses, port) = (Arc::downgrade(&self.buses), Arc::downgrade(&self.legacy.serial));
+        let rang = move || {
+            let (Some(buses), Some(port)) = (buses.upgrade(), port.upgrade()) else { return false };
+            serial::fetch(&port, || buses.catch_up());
+            true
+        };
+        self.worker_loop
+            .add_reader(timer, Box::new(rang))
+            .map_err(|error| BuildError::Device("serial".into(), error.into()))
+    }
+
     fn worker_loops(&self) -> impl Iterator<Item = &WorkerLoopHandle> {
         std::iter::once(&self.worker_loop).chain(self.threads.iter().map(LoopThread::handle))
     }
@@ -300,6 +319,7 @@ impl Machine {
         std::mem::take(&mut self.vcpus).into_iter().for_each(VcpuThread::join);
         // Only then is there nobody left who could write to a drive.
         self.threads.clear();
+        self.buses.catch_up();
         self.handles.drives.values().for_each(BlockHandle::write_back);
         self.console.finish();
         Remains { guest_status: self.buses.guest_status(), console: self.console.tail() }

@@ -1,6 +1,7 @@
 //! A machine's devices: what the configuration names, on the buses and with their interrupt lines.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use bulkhead_protocol::exit;
@@ -19,7 +20,7 @@ use crate::legacy::events::{self, EventRegister};
 use crate::legacy::exit_device::ExitDevice;
 use crate::legacy::i8042::{self, Controller};
 use crate::legacy::power::{self, PowerRegisters};
-use crate::legacy::serial::{self, SerialPort};
+use crate::legacy::serial::{self, Gathering, SerialPort};
 use crate::memory::{GuestMemory, layout};
 use crate::metrics::ProcessMetrics;
 use crate::net::{Passt, Port, Tap};
@@ -211,7 +212,8 @@ pub(super) fn attach_legacy(
         vm.connect_interrupt(&interrupt, line)?;
         Ok::<_, BuildError>(interrupt)
     };
-    let serial = SerialPort::new(connected(serial::LINE)?, console, metrics.uart.clone());
+    let mut serial = SerialPort::new(connected(serial::LINE)?, console, metrics.uart.clone());
+    gather_writes(vm, &mut serial).map_err(BuildError::Event)?;
     let serial = Arc::new(Mutex::new(serial));
     let events = Arc::new(Mutex::new(EventRegister::new(connected(layout::EVENTS_LINE)?)));
     let keyboard = match spec.machine_config.i8042 {
@@ -236,6 +238,20 @@ pub(super) fn attach_legacy(
         buses.memory.insert(layout::BOOT_TIMER, layout::VIRTIO_WINDOW, timer)?;
     }
     Ok(LegacyDevices { serial, keyboard, events })
+}
+
+/// Lets KVM gather writes to COM1 where it can.
+fn gather_writes(vm: &Vm, serial: &mut SerialPort) -> io::Result<()> {
+    let gatherer = |(port, count)| vm.gatherer(port, count);
+    let (Some(controls), Some(transmitter)) = (gatherer(serial::CONTROLS), gatherer(serial::TRANSMITTER))
+    else {
+        return Ok(());
+    };
+    if controls.start() {
+        let switch = move |on| if on { transmitter.start() } else { transmitter.stop() };
+        serial.gather(Gathering::new(Box::new(switch))?);
+    }
+    Ok(())
 }
 
 /// Opens what the guest's output goes to.

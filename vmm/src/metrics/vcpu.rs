@@ -16,6 +16,8 @@ pub struct VcpuMetrics {
     pub exit_io_in: Counter,
     /// Writes of ports.
     pub exit_io_out: Counter,
+    /// Writes of ports that KVM gathered without an exit.
+    pub gathered_writes: Counter,
     /// Reads of device memory.
     pub exit_mmio_read: Counter,
     /// Writes of device memory.

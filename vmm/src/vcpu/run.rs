@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::gate::{Gate, Place};
 use crate::bus::{Bus, Effect};
-use crate::kvm::{Exit, Vcpu};
+use crate::kvm::{Exit, GatheredWrites, Vcpu};
 use crate::metrics::VcpuMetrics;
 
 /// Why a machine ends.
@@ -43,6 +43,8 @@ pub struct Buses {
     pub ports: Bus,
     /// Devices behind addresses.
     pub memory: Bus,
+    /// Writes to ports that have not reached their devices yet.
+    gathered: Option<GatheredWrites>,
     /// Where vCPUs wait, and hear of the machine's end.
     pub gate: Arc<Gate>,
     status: AtomicU16,
@@ -56,6 +58,21 @@ impl Buses {
     /// Without devices yet; exits are counted in `metrics`.
     pub fn new(metrics: Arc<VcpuMetrics>) -> Self {
         Self { metrics, ..Self::default() }
+    }
+
+    /// Where KVM gathers writes to ports. The devices behind those ask nothing of the machine.
+    pub fn gather(&mut self, writes: GatheredWrites) {
+        self.gathered = Some(writes);
+    }
+
+    /// Hands devices what was gathered for them; tells whether there was anything.
+    pub fn catch_up(&self) -> bool {
+        self.gathered.as_ref().is_some_and(|writes| {
+            writes.take(|port, data| {
+                self.metrics.gathered_writes.increment();
+                _ = self.ports.write(port.into(), data);
+            })
+        })
     }
 
     /// What the guest wrote to the exit device last.
@@ -83,6 +100,7 @@ pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses, gate: &Place) -> Option<Ending
     loop {
         let ending = match vcpu.run() {
             Ok(Exit::Interrupted) => {
+                buses.catch_up();
                 // Before the look at the gate: a kick that comes after it finds a vCPU that runs.
                 vcpu.allow_entry();
                 if !gate.pass(|| vcpu.announce_pause()) {
@@ -90,7 +108,10 @@ pub(super) fn run(vcpu: &mut Vcpu, buses: &Buses, gate: &Place) -> Option<Ending
                 }
                 None
             }
-            Ok(exit) => answer(index, exit, buses),
+            Ok(exit) => {
+                buses.catch_up();
+                answer(index, exit, buses)
+            }
             Err(error) => Some(Ending::Broken(crate::chain(&error))),
         };
         if ending.is_some() {

@@ -10,6 +10,7 @@
 
 mod code;
 mod ending;
+mod gathered;
 mod hostile;
 mod pause;
 mod requests;

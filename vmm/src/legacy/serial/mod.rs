@@ -1,6 +1,9 @@
 //! The serial port COM1: a 16550A in front of the console.
 
+mod gathering;
+
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_superio::Trigger;
@@ -11,6 +14,8 @@ use crate::bus::{BusDevice, Effect};
 use crate::console::{Console, InputPort};
 use crate::metrics::UartMetrics;
 
+pub use self::gathering::{CONTROLS, Gathering, TRANSMITTER};
+
 /// The first port.
 pub const PORT: u16 = 0x3f8;
 /// How many ports it has.
@@ -20,6 +25,11 @@ pub const LINE: u32 = 4;
 
 /// The interrupt enable register: Linux writes it when a transmission is over.
 const INTERRUPT_ENABLE: u64 = 1;
+/// Bit 1 of it: the transmitter's interrupt.
+const TRANSMITTER_INTERRUPT: u8 = 2;
+/// The FIFO control register, and its bit 0, which switches the FIFOs on. The registers' meaning: PC16550D, section 8.
+const FIFO_CONTROL: u64 = 2;
+const FIFOS_ON: u8 = 1;
 /// Size of the receiver's FIFO in `vm_superio`.
 const FIFO: usize = 64;
 
@@ -56,12 +66,24 @@ pub struct SerialPort {
     uart: Serial<Line, Arc<UartMetrics>, Console>,
     /// Called once when the FIFO has room again.
     on_room: Option<Box<dyn FnOnce() + Send>>,
+    /// None where each write comes by itself.
+    gathering: Option<Gathering>,
 }
 
 impl SerialPort {
     /// `interrupt` is signalled to raise [`LINE`]; what happens is counted in `metrics`.
     pub fn new(interrupt: EventFd, console: Console, metrics: Arc<UartMetrics>) -> Self {
-        Self { uart: Serial::with_events(Line(interrupt), metrics, console), on_room: None }
+        Self { uart: Serial::with_events(Line(interrupt), metrics, console), on_room: None, gathering: None }
+    }
+
+    /// From now on the guest's output may wait in a ring, as `gathering` has it.
+    pub fn gather(&mut self, gathering: Gathering) {
+        self.gathering = Some(gathering);
+    }
+
+    /// See [`Gathering::timer`].
+    pub fn timer(&self) -> Option<RawFd> {
+        self.gathering.as_ref().map(Gathering::timer)
     }
 
     /// Where the guest's output goes.
@@ -86,6 +108,20 @@ impl InputPort for Mutex<SerialPort> {
     }
 }
 
+/// Fetches what the guest wrote and this port has not got yet, when the timer of its [`Gathering`] has rung;
+/// `catch_up` hands it over, and tells whether there was anything.
+pub fn fetch(port: &Mutex<SerialPort>, catch_up: impl FnOnce() -> bool) {
+    if let Some(gathering) = &mut lock(port).gathering {
+        gathering.timer_rang();
+    }
+    let found = catch_up();
+    let mut port = lock(port);
+    let waiting = port.uart.state().interrupt_enable & TRANSMITTER_INTERRUPT != 0;
+    if let Some(gathering) = &mut port.gathering {
+        gathering.looked(found, waiting);
+    }
+}
+
 /// Locks the port; a thread that panicked with the lock held has left it usable.
 pub fn lock(port: &Mutex<SerialPort>) -> MutexGuard<'_, SerialPort> {
     port.lock().unwrap_or_else(PoisonError::into_inner)
@@ -104,6 +140,9 @@ impl BusDevice for SerialPort {
         } else {
             self.uart.events().missed_read_count.increment();
         }
+        if let Some(gathering) = &mut self.gathering {
+            gathering.accessed();
+        }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
@@ -112,6 +151,12 @@ impl BusDevice for SerialPort {
             let _ = self.uart.write(register, value);
             if offset == INTERRUPT_ENABLE {
                 self.console().flush_partial();
+            }
+            if let Some(gathering) = &mut self.gathering {
+                if offset == FIFO_CONTROL && value & FIFOS_ON != 0 {
+                    gathering.fifos_on();
+                }
+                gathering.accessed();
             }
         } else {
             self.uart.events().missed_write_count.increment();
