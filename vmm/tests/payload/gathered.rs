@@ -59,7 +59,12 @@ fn what_a_guest_wrote_last_is_seen_while_it_stands_still() {
     // One looks at the line status before it writes, one waits for the transmitter's interrupt; neither ever looks.
     let polls = look(fifos(), 0x3fd).print("polled\n");
     let waits = fifos().out(0x3f9, 2).print("waited\n");
-    for (code, text) in [(polls, "polled\n"), (waits, "waited\n")] {
+    // And one that writes again when it has been let alone: 2^30 ticks of the processor's clock later.
+    // rdtsc; mov ebx, eax; again: rdtsc; sub eax, ebx; cmp eax, 1 << 30; jb again
+    let wait = [0x0f, 0x31, 0x89, 0xc3, 0x0f, 0x31, 0x29, 0xd8, 0x3d, 0, 0, 0, 0x40, 0x72, 0xf5];
+    let later = fifos().out(0x3f9, 2).print("at once\n").bytes(&wait);
+    let later = later.print("later\n");
+    for (code, text) in [(polls, "polled\n"), (waits, "waited\n"), (later, "at once\nlater\n")] {
         let machine = start_with(&code.halt().pvh(), json!({}), &[]);
         machine.await_console(text);
         machine.signal("TERM");

@@ -83,14 +83,15 @@ impl Gathering {
     }
 
     /// What was gathered has been taken, and there was something or not; `waiting`: the guest has the transmitter's
-    /// interrupt enabled.
-    pub fn looked(&mut self, found: bool, waiting: bool) {
+    /// interrupt enabled. Tells whether gathering is over: then look once more.
+    pub fn looked(&mut self, found: bool, waiting: bool) -> bool {
         self.fruitless = if waiting && !found { self.fruitless + 1 } else { 0 };
         if self.fruitless == FRUITLESS {
             self.stop();
         } else if waiting {
             self.accessed();
         }
+        self.state == State::Over
     }
 
     fn stop(&mut self) {

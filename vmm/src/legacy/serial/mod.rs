@@ -110,15 +110,18 @@ impl InputPort for Mutex<SerialPort> {
 
 /// Fetches what the guest wrote and this port has not got yet, when the timer of its [`Gathering`] has rung;
 /// `catch_up` hands it over, and tells whether there was anything.
-pub fn fetch(port: &Mutex<SerialPort>, catch_up: impl FnOnce() -> bool) {
+pub fn fetch(port: &Mutex<SerialPort>, catch_up: impl Fn() -> bool) {
     if let Some(gathering) = &mut lock(port).gathering {
         gathering.timer_rang();
     }
     let found = catch_up();
     let mut port = lock(port);
     let waiting = port.uart.state().interrupt_enable & TRANSMITTER_INTERRUPT != 0;
-    if let Some(gathering) = &mut port.gathering {
-        gathering.looked(found, waiting);
+    let over = port.gathering.as_mut().is_some_and(|gathering| gathering.looked(found, waiting));
+    drop(port);
+    if over {
+        // What came before KVM heard of the end.
+        catch_up();
     }
 }
 
