@@ -213,8 +213,8 @@ impl Options {
 /// How mounts spread, by the option's name; also the values of `linux.rootfsPropagation`.
 pub fn propagation(name: &str) -> Option<MountPropagationFlags> {
     let (plain, recursive) = match name.strip_prefix('r') {
-        Some(rest) if propagation(rest).is_some() => (rest, MountPropagationFlags::REC),
-        _ => (name, MountPropagationFlags::empty()),
+        Some(rest) => (rest, MountPropagationFlags::REC),
+        None => (name, MountPropagationFlags::empty()),
     };
     Some(
         recursive

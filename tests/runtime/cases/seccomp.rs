@@ -98,6 +98,20 @@ pub const CASES: &[Case] = &[
             "10 no 11 no 12 no 13",
         )
     }),
+    Case::should(
+        "seccomp.one_argument_twice",
+        "config-linux.md Seccomp: several args of one index (libseccomp takes one each)",
+        |t| {
+            compares(
+                t,
+                &json!([
+                    { "index": 1, "value": 10, "op": "SCMP_CMP_EQ" },
+                    { "index": 1, "value": 12, "op": "SCMP_CMP_EQ" },
+                ]),
+                "no 10 11 no 12 13",
+            )
+        },
+    ),
     Case::must("seccomp.two_rules", "config-linux.md Seccomp: several entries of one call", |t| {
         let rule = |value: u32| json!({ "names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{ "index": 1, "value": value, "op": "SCMP_CMP_EQ" }] });
         t.set(

@@ -39,7 +39,7 @@ pub struct SyscallRule {
     /// The error number of `SCMP_ACT_ERRNO`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub errno_ret: Option<u32>,
-    /// All must hold.
+    /// All must hold; where several are of one argument, one of them.
     #[serde(default)]
     pub args: Vec<SyscallArgument>,
 }

@@ -15,8 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::bounded;
 
 pub use guest::{container_memory, set_up_guest};
-pub use settings::Swap;
-use settings::settings;
+pub use settings::{Swap, settings};
 
 const ROOT: &str = "/sys/fs/cgroup";
 

@@ -1,32 +1,9 @@
+use super::super::simulator;
 use super::*;
 
-/// Runs a program as the kernel would; returns the action and the number of steps.
+/// The action and the number of steps.
 fn run(program: &[libc::sock_filter], number: u32, arguments: [u64; 6]) -> (u32, usize) {
-    let mut data = Vec::new();
-    data.extend(number.to_le_bytes());
-    data.extend(X86_64.to_le_bytes());
-    data.extend([0; 8]);
-    arguments.iter().for_each(|argument| data.extend(argument.to_le_bytes()));
-    let (mut accumulator, mut at, mut steps) = (0_u32, 0, 0);
-    loop {
-        let op = program[at];
-        steps += 1;
-        at += 1;
-        let branch = |holds: bool| usize::from(if holds { op.jt } else { op.jf });
-        match op.code {
-            LOAD => {
-                let from = op.k as usize;
-                accumulator = u32::from_le_bytes(data[from..from + 4].try_into().unwrap());
-            }
-            AND => accumulator &= op.k,
-            JUMP => at += op.k as usize,
-            JUMP_EQ => at += branch(accumulator == op.k),
-            JUMP_GT => at += branch(accumulator > op.k),
-            JUMP_GE => at += branch(accumulator >= op.k),
-            RETURN => return (op.k, steps),
-            code => panic!("unknown instruction {code:#x}"),
-        }
-    }
+    simulator::run(program, number, arguments).unwrap()
 }
 
 fn filter(rules: &[(u32, &[Rule])]) -> Filter {

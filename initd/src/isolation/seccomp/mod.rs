@@ -4,8 +4,10 @@
 mod filter;
 mod names;
 mod profile;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod simulator;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
@@ -135,6 +137,12 @@ impl Program {
         Self::compile(&filter, flags)
     }
 
+    /// The instructions.
+    #[cfg(feature = "fuzzing")]
+    pub fn code(&self) -> &[libc::sock_filter] {
+        &self.code
+    }
+
     /// Whether somebody is to be notified of calls.
     pub fn notifies(&self) -> bool {
         self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
@@ -174,6 +182,12 @@ impl Program {
     }
 }
 
+/// The number of a system call.
+#[cfg(feature = "fuzzing")]
+pub fn number_of(name: &str) -> Option<u32> {
+    names::all().find(|(known, _)| *known == name).map(|(_, number)| number)
+}
+
 /// The first rule of `socket`: no AF_VSOCK. The kernel reads 32 bits of the argument, so the rule does too.
 fn refuse_vsock(filter: &mut Filter) {
     let family = libc::AF_VSOCK.unsigned_abs().into();
@@ -198,9 +212,9 @@ fn from_spec(spec: &Seccomp) -> Result<Filter, SeccompError> {
     let numbers: HashMap<_, _> = names::all().collect();
     let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
     for entry in &spec.syscalls {
-        let rule = rule(entry)?;
+        let alternatives = alternatives(entry)?;
         for number in entry.names.iter().filter_map(|name| numbers.get(name.as_str())) {
-            rules.entry(*number).or_default().push(rule.clone());
+            rules.entry(*number).or_default().extend_from_slice(&alternatives);
         }
     }
     // The more particular rule is asked first, whatever the order it was written in.
@@ -210,9 +224,17 @@ fn from_spec(spec: &Seccomp) -> Result<Filter, SeccompError> {
     Ok(Filter { default_action, rules })
 }
 
-fn rule(entry: &SyscallRule) -> Result<Rule, SeccompError> {
-    let conditions = entry.args.iter().map(condition).collect::<Result<_, _>>()?;
-    Ok(Rule { conditions, action: action(&entry.action, entry.errno_ret)? })
+/// The rules of an entry. All its conditions must hold, unless several are of one argument: then, as runc and crun
+/// have it, each is a rule by itself.
+fn alternatives(entry: &SyscallRule) -> Result<Vec<Rule>, SeccompError> {
+    let conditions = entry.args.iter().map(condition).collect::<Result<Vec<_>, _>>()?;
+    let action = action(&entry.action, entry.errno_ret)?;
+    let arguments: BTreeSet<_> = conditions.iter().map(|condition| condition.argument).collect();
+    if arguments.len() == conditions.len() {
+        return Ok(vec![Rule { conditions, action }]);
+    }
+    let alone = |condition| Rule { conditions: vec![condition], action };
+    Ok(conditions.into_iter().map(alone).collect())
 }
 
 fn condition(argument: &SyscallArgument) -> Result<Condition, SeccompError> {

@@ -101,6 +101,19 @@ fn particular_rules_come_first() {
 }
 
 #[test]
+fn several_conditions_of_one_argument_are_alternatives() {
+    let equals = |value| SyscallArgument { index: 0, value, value_two: 0, op: "SCMP_CMP_EQ".into() };
+    let many: Vec<_> = (0..100).map(equals).collect();
+    let spec = spec("SCMP_ACT_ERRNO", vec![entry("personality", "SCMP_ACT_ALLOW", many)]);
+    let program = Program::exact(&spec).unwrap();
+    let number = names::all().find(|(known, _)| *known == "personality").unwrap().1;
+    for (value, action) in [(0, ALLOW), (50, ALLOW), (99, ALLOW), (100, EPERM)] {
+        let decided = simulator::run(&program.code, number, [value, 0, 0, 0, 0, 0]);
+        assert_eq!(decided.map(|(action, _)| action), Some(action), "{value}");
+    }
+}
+
+#[test]
 fn invalid_values_are_errors() {
     assert!(matches!(from_spec(&spec("ALLOW", vec![])), Err(SeccompError::Action(_))));
     let notify = vec![entry("read", "SCMP_ACT_NOTIFY", vec![])];
