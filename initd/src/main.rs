@@ -1,21 +1,9 @@
-//! `initd`: process 1 of every guest, and the runtime of its containers. Under the name `bulkhead-oci` it is an OCI
-//! runtime by itself.
+//! The program `bulkhead-initd`, which is also `bulkhead-oci` and `/init`.
 //!
 //! The entry is the C library's: what the standard library does before its own `main` (a handler for overflows of
 //! the stack, a look at the three streams) costs every container a score of system calls, twice.
 #![cfg_attr(not(test), no_main)]
 #![allow(unsafe_code, reason = "the entry of a program has a name that no other function may have")]
-
-mod agent;
-mod boot;
-mod bounded;
-mod clock;
-mod console;
-mod container;
-mod isolation;
-mod oci;
-mod reaper;
-mod rootfs;
 
 use std::ffi::{c_char, c_int};
 
@@ -23,45 +11,5 @@ use std::ffi::{c_char, c_int};
 // SAFETY: no other function is called main: the standard library's is left out where this one is compiled.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 extern "C" fn main(_count: c_int, _words: *const *const c_char) -> c_int {
-    ignore_broken_pipes();
-    run().into()
-}
-
-fn run() -> u8 {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().and_then(|name| name.into_string().ok());
-    if name.as_deref() == Some(container::stage::NAME) {
-        return container::stage::enter(arguments.next().and_then(|word| word.into_string().ok()).as_deref());
-    }
-    if name.as_deref().is_some_and(oci::is_asked) {
-        return oci::main(arguments);
-    }
-    if rustix::process::getpid() == rustix::process::Pid::INIT && name.as_deref() == Some("/init") {
-        live();
-    }
-    eprintln!("bulkhead-initd is the first process of a guest; it does nothing here.");
-    2
-}
-
-/// Whoever writes to something that nobody reads gets an error.
-fn ignore_broken_pipes() {
-    // SAFETY: ignoring a signal runs no code of ours; a program that is executed gets the default again.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-}
-
-/// The life of process 1. It never returns: it ends with the machine.
-fn live() -> ! {
-    let entered_us = clock::uptime_us();
-    boot::shutdown::install_panic_hook();
-    let code = boot::bring_up().map_err(Into::into).and_then(|guest| serve(guest, entered_us));
-    boot::shutdown::power_off(code.unwrap_or_else(|error: Box<dyn std::error::Error>| {
-        console::say(&console::chain(&*error));
-        boot::shutdown::FAILED
-    }))
-}
-
-/// Serves until the machine shall end; returns its status.
-fn serve(guest: boot::Guest, entered_us: u64) -> Result<u8, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(agent::life::run(guest, entered_us))?)
+    bulkhead_initd::run().into()
 }

@@ -4,8 +4,8 @@
 //! [`crate::isolation`], [`crate::rootfs`]. Nothing here is asynchronous, and nothing stays when a verb is done.
 
 mod arguments;
-mod bundle;
-mod check;
+pub mod bundle;
+pub mod check;
 mod create;
 mod delete;
 mod error;

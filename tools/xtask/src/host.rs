@@ -24,6 +24,8 @@ pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap"
 pub const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs" };
 /// Writes module dependencies.
 pub const DEPMOD: Tool = Tool { program: "depmod", package: "kmod" };
+/// Builds libFuzzer.
+pub const CXX: Tool = Tool { program: "c++", package: "g++" };
 /// Static: the initramfs needs no libraries.
 pub const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
 

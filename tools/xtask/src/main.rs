@@ -1,10 +1,11 @@
-//! What people run: `cargo xtask lab | build | kernel | check | conformance | bench`. One file (or folder) a task.
+//! What people run: `cargo xtask lab | build | kernel | check | conformance | fuzz | bench`. One file (or folder) a task.
 
 mod bench;
 mod build;
 mod check;
 mod conformance;
 mod cpio;
+mod fuzz;
 mod host;
 mod kernel;
 mod lab;
@@ -37,6 +38,8 @@ enum Task {
     Openapi(openapi::OpenapiArgs),
     /// Try container runtimes by the clauses of the OCI runtime specification.
     Conformance(conformance::ConformanceArgs),
+    /// Let libFuzzer look for bytes that break a promise.
+    Fuzz(fuzz::FuzzArgs),
     /// Measure on the lab's instruction clock.
     Bench(bench::BenchArgs),
     /// The half of a bench inside the lab.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Openapi(args) => openapi::run(&args),
         Task::Conformance(args) => conformance::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::BenchInside(args) => bench::inside(&args),
         Task::BenchLoad(args) => bench::load(&args),

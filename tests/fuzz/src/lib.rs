@@ -1,0 +1,22 @@
+//! Fuzz targets, by name. Each takes any bytes, and ends the process where a promise does not hold.
+//!
+//! `cargo xtask fuzz NAME` lets libFuzzer look for such bytes; `cargo nextest run -p bulkhead-fuzz` tries the seeds and
+//! what chance makes of them.
+
+use bulkhead_initd::fuzzing;
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All of them. The seeds of a target are in `seeds/NAME`.
+pub const TARGETS: [(&str, Target); 4] = [
+    ("cgroup_values", fuzzing::cgroup_values),
+    ("mount_options", fuzzing::mount_options),
+    ("oci_config", fuzzing::config),
+    ("seccomp", fuzzing::seccomp),
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
+}
