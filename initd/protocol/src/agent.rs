@@ -10,6 +10,7 @@
 //! | `POST /v1/containers/ID/signal` | [`SignalRequest`] | 204 |
 //! | `GET /v1/containers/ID/wait` | | 200 [`ExitStatus`], when the container has ended |
 //! | `GET /v1/containers/ID/logs?since=N&follow=BOOL` | | 200, a stream of log frames |
+//! | `POST /v1/containers/ID/exec` | [`ExecProcess`](crate::exec::ExecProcess) | 101 and a stream both ways, or 204 |
 //! | `DELETE /v1/containers/ID` | | 204 (409 while it runs) |
 //! | `POST /v1/power-off` | [`PowerOff`] | 202 |
 //!
@@ -166,4 +167,7 @@ pub struct PowerOff {
 pub struct Fault {
     /// The sentence. It names the operation and its subject, then the cause.
     pub message: String,
+    /// The status that a shell gives for a program that does not begin: 126, or 127 where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
 }

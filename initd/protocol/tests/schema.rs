@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-use bulkhead_protocol::{agent, boot, exit, image, oci};
+use bulkhead_protocol::{agent, boot, exec, exit, image, oci};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -286,7 +286,22 @@ fn samples() -> BTreeMap<&'static str, Value> {
         ("agent.SignalRequest", sample(&agent::SignalRequest { signal: 15, all: true })),
         ("oci.State", sample(&state())),
         ("agent.PowerOff", sample(&agent::PowerOff { code: 3 })),
-        ("agent.Fault", sample(&agent::Fault { message: "There is no container redis".into() })),
+        (
+            "agent.Fault",
+            sample(&agent::Fault { message: "There is no container redis".into(), code: Some(127) }),
+        ),
+        (
+            "exec.ExecProcess",
+            sample(&exec::ExecProcess {
+                args: words(&["redis-cli", "ping"]),
+                env: words(&["TERM=xterm"]),
+                cwd: Some("/data".into()),
+                user: Some("redis:redis".into()),
+                input: true,
+                terminal: Some(exec::TerminalSize { rows: 24, columns: 80 }),
+                detach: false,
+            }),
+        ),
         ("boot.Autostart", sample(&boot::Autostart { container: create_container() })),
         ("exit.ExitRecord.guest-exit", sample(&exit::ExitRecord::GuestExit { code: 42 })),
         ("exit.ExitRecord.power-off", sample(&exit::ExitRecord::PowerOff)),

@@ -99,7 +99,7 @@ pub fn stream(channel: mpsc::Receiver<Bytes>) -> Response<Answer> {
 
 /// The answer to a request that cannot be done.
 pub fn refuse(Refusal(status, message): Refusal) -> Response<Answer> {
-    json(status, &Fault { message })
+    json(status, &Fault { message, code: None })
 }
 
 fn with_type(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
+use super::exec::Aftermath;
 use super::{router, vsock};
 use crate::console;
 use crate::container::Containers;
@@ -76,27 +77,32 @@ impl Server {
     /// Serves one connection until it ends.
     pub async fn serve<C>(self: &Arc<Self>, connection: C)
     where
-        C: AsyncRead + AsyncWrite + Unpin + 'static,
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let aftermath = Arc::new(Aftermath::default());
         let service = service_fn(|request| {
-            let server = Arc::clone(self);
-            async move { Ok::<_, Infallible>(router::answer(&server, request).await) }
+            let (server, aftermath) = (Arc::clone(self), Arc::clone(&aftermath));
+            async move { Ok::<_, Infallible>(router::answer(&server, request, &aftermath).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(MAX_HEAD)
             .half_close(true)
-            .serve_connection(TokioIo::new(connection), service);
+            .serve_connection(TokioIo::new(connection), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut finishing = self.finishing.subscribe();
         // A connection that breaks is the host's affair: whatever it asked for is done or not, and said so.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = finishing.wait_for(|finishing| *finishing) => {}
+        let ended = tokio::select! {
+            _ = connection.as_mut() => true,
+            _ = finishing.wait_for(|finishing| *finishing) => false,
+        };
+        if !ended {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        aftermath.end().await;
     }
 
     /// Lets every connection finish what it answers, takes no more, and returns when all have ended.

@@ -3,10 +3,12 @@
 pub mod autostart;
 mod body;
 mod connection;
+mod exec;
 pub mod life;
 mod logs;
 mod power_button;
 mod router;
+mod session;
 mod vsock;
 
 use std::io;

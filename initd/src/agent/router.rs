@@ -9,6 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::{self, Answer, Refusal};
 use super::connection::Server;
+use super::exec::{self, Aftermath};
 use super::logs;
 use crate::console;
 use crate::container::{Blame, ContainerError};
@@ -26,11 +27,19 @@ impl From<ContainerError> for Refusal {
 }
 
 /// Answers one request.
-pub async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> Response<Answer> {
-    route(server, request).await.unwrap_or_else(body::refuse)
+pub async fn answer(
+    server: &Arc<Server>,
+    request: Request<Incoming>,
+    aftermath: &Aftermath,
+) -> Response<Answer> {
+    route(server, request, aftermath).await.unwrap_or_else(body::refuse)
 }
 
-async fn route(server: &Arc<Server>, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
+async fn route(
+    server: &Arc<Server>,
+    request: Request<Incoming>,
+    aftermath: &Aftermath,
+) -> Result<Response<Answer>, Refusal> {
     let path = request.uri().path().to_owned();
     let segments: Vec<_> = path.split('/').skip(1).collect();
     let containers = &server.containers;
@@ -68,6 +77,7 @@ async fn route(server: &Arc<Server>, request: Request<Incoming>) -> Result<Respo
             let query = logs::Query::parse(request.uri().query())?;
             Ok(body::stream(logs::stream(Arc::clone(&container.log), &query)))
         }
+        (Method::POST, ["containers", id, "exec"]) => exec::answer(server, id, request, aftermath).await,
         (Method::POST, ["power-off"]) => {
             let wanted: PowerOff = body::read(request).await?;
             containers.end_machine(wanted.code);
@@ -87,7 +97,7 @@ fn wrong_method(rest: &[&str]) -> Option<Response<Answer>> {
         ["ready"] | ["containers", _, "wait" | "logs"] => "GET",
         ["containers"] => "GET, POST",
         ["containers", _] => "GET, DELETE",
-        ["containers", _, "start" | "signal"] | ["power-off"] => "POST",
+        ["containers", _, "start" | "signal" | "exec"] | ["power-off"] => "POST",
         _ => return None,
     };
     let refusal = Refusal(StatusCode::METHOD_NOT_ALLOWED, format!("This resource has {allowed}"));

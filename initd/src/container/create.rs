@@ -15,6 +15,7 @@ use super::disks::Disks;
 use super::ends::Ends;
 use super::log::Log;
 use super::spawn::{self, Child, SpawnError};
+use super::stage::Report;
 use super::user_namespace::{SettleError, Settlement};
 use super::{Container, ContainerError, Containers, MAX_CONTAINERS, check, delete, output, shape, stage};
 use crate::isolation::cgroup::{self, Cgroup};
@@ -94,13 +95,13 @@ impl Containers {
         let config = self.stage_config(request);
         let layer_bytes = Self::layer_bytes(&config.spec);
         let settled = maps.map(|maps| (maps, config.spec.clone(), layer_bytes));
-        let config = written(&config).map_err(spawn_failed)?;
+        let written = written(&config).map_err(spawn_failed)?;
         let ends = Ends::make().map_err(spawn_failed)?;
         if let Some((maps, ..)) = &settled {
             ends.give_to(maps.root()).map_err(spawn_failed)?;
         }
         let directory = cgroup.open().map_err(|source| ContainerError::Cgroup { id: id.clone(), source })?;
-        let mut descriptors = vec![ends.stage.as_fd(), config.as_fd(), ends.null.as_fd()];
+        let mut descriptors = vec![ends.stage.as_fd(), written.as_fd(), ends.null.as_fd()];
         descriptors.extend([ends.out_write.as_fd(), ends.err_write.as_fd(), disks.root.as_fd()]);
         descriptors.extend(disks.layer.iter().chain(&disks.volumes).map(AsFd::as_fd));
         let make = || {
@@ -122,7 +123,8 @@ impl Containers {
         let heard = tokio::time::timeout(PATIENCE, prepared(&mut control)).await;
         let heard = heard.unwrap_or_else(|_| Err(Failure::Io(io::ErrorKind::TimedOut.into())));
         heard.map_err(|failure| failure.into_error(&id, "make"))?;
-        Ok((Parts { id, end_machine, child, control, log }, exit))
+        let stage::Config { spec, hostname, .. } = config;
+        Ok((Parts { id, end_machine, spec, hostname, child, control, log }, exit))
     }
 
     fn stage_config(&self, request: CreateContainer) -> stage::Config {
@@ -174,6 +176,8 @@ impl Containers {
         let container = Arc::new(Container {
             id: parts.id,
             end_machine: parts.end_machine,
+            spec: parts.spec,
+            hostname: parts.hostname,
             process: parts.child.process,
             cgroup,
             control: Mutex::new(Some(parts.control)),
@@ -211,12 +215,15 @@ impl Containers {
 struct Parts {
     id: String,
     end_machine: bool,
+    spec: Spec,
+    hostname: Option<String>,
     child: Child,
     control: UnixStream,
     log: Arc<Log>,
 }
 
-fn written(config: &stage::Config) -> Result<OwnedFd, SpawnError> {
+/// A stage's configuration as it reads it.
+pub(super) fn written(config: &stage::Config) -> Result<OwnedFd, SpawnError> {
     let config =
         serde_json::to_vec(config).map_err(|error| SpawnError::Descriptor("configuration", error.into()))?;
     spawn::memory_file(&config)
@@ -250,7 +257,7 @@ fn make_cgroup(request: &CreateContainer) -> Result<Cgroup, ContainerError> {
 /// Why a container's process did not do what it was asked.
 pub enum Failure {
     /// It said why.
-    Said(stage::Report),
+    Said(Report),
     /// It could not be heard.
     Io(io::Error),
 }
@@ -261,14 +268,18 @@ impl Failure {
         let id = id.to_owned();
         match self {
             Self::Said(report) => {
-                ContainerError::Stage { id, verb, message: report.message, by_caller: report.by_caller }
+                let Report { message, by_caller, code } = report;
+                // What is wrong before there is a program to try is like one that cannot be run.
+                let code = [126, 127].contains(&code).then_some(code).or(by_caller.then_some(126));
+                ContainerError::Stage { id, verb, message, by_caller, code }
             }
             Self::Io(source) => ContainerError::Control { id, verb, source },
         }
     }
 }
 
-async fn prepared(control: &mut UnixStream) -> Result<(), Failure> {
+/// Hears that all is ready.
+pub async fn prepared(control: &mut UnixStream) -> Result<(), Failure> {
     match control.read_u8().await {
         Ok(stage::PREPARED) => Ok(()),
         Ok(first) => Err(heard(first, control).await),

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod disks;
 mod ends;
+pub mod exec;
 pub mod hooks;
 pub mod log;
 mod output;
@@ -24,8 +25,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulkhead_protocol::agent::{ContainerState, ContainerStatus};
+use bulkhead_protocol::oci::Spec;
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use check::SpecError;
 use log::Log;
@@ -37,6 +39,9 @@ use spawn::{Program, SpawnError};
 
 /// The most containers that a guest holds at a time.
 const MAX_CONTAINERS: usize = 256;
+
+/// The most additional processes in containers at a time.
+const MAX_EXECS: usize = 64;
 
 /// What goes wrong with containers.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,9 @@ pub enum ContainerError {
     /// There are as many as there can be.
     #[error("There are {MAX_CONTAINERS} containers already")]
     TooMany,
+    /// There are as many additional processes as there can be.
+    #[error("There are {MAX_EXECS} additional processes in containers already")]
+    TooManyExecs,
     /// The verb does not fit the container's state.
     #[error("Container {id} is {state}, so that it cannot be {verb}")]
     State {
@@ -119,6 +127,8 @@ pub enum ContainerError {
         message: String,
         /// The specification is at fault, and not the guest.
         by_caller: bool,
+        /// The status that a shell gives for it: 126, or 127 where the program is not there.
+        code: Option<u8>,
     },
     /// The container's process could not be spoken with.
     #[error("Cannot {verb} container {id}")]
@@ -163,7 +173,7 @@ impl ContainerError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Missing(_) => Blame::Missing,
-            Self::Exists(_) | Self::TooMany | Self::State { .. } => Blame::Conflict,
+            Self::Exists(_) | Self::TooMany | Self::TooManyExecs | Self::State { .. } => Blame::Conflict,
             Self::Spec { .. } | Self::NoSignal(_) | Self::Stage { by_caller: true, .. } => Blame::Caller,
             Self::Disk { source, .. } if source.by_caller() => Blame::Caller,
             _ => Blame::Guest,
@@ -175,6 +185,10 @@ impl ContainerError {
 pub struct Container {
     id: String,
     end_machine: bool,
+    /// What it was made from.
+    spec: Spec,
+    /// Its host name.
+    hostname: Option<String>,
     /// Its first process, as long as somebody may want to signal it.
     process: OwnedFd,
     cgroup: Cgroup,
@@ -220,6 +234,8 @@ pub struct Containers {
     program: Program,
     surroundings: Surroundings,
     ending: watch::Sender<Option<u8>>,
+    /// Places for additional processes.
+    execs: Arc<Semaphore>,
 }
 
 impl Containers {
@@ -231,6 +247,7 @@ impl Containers {
             program: Program::new(program),
             surroundings,
             ending: watch::Sender::new(None),
+            execs: Arc::new(Semaphore::new(MAX_EXECS)),
         }
     }
 

@@ -11,10 +11,12 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::FdFlags;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use rustix::thread::ThreadNameSpaceType;
 
 use super::clone::{self, Orders};
 use crate::rootfs::setattr;
@@ -31,6 +33,9 @@ pub enum SpawnError {
     /// The kernel made no process.
     #[error("Cannot make a process in new namespaces")]
     Clone(#[source] io::Error),
+    /// The container's process namespace could not be entered.
+    #[error("Cannot enter the container's process namespace")]
+    Enter(#[source] io::Error),
     /// The process that waited for its user namespace is gone.
     #[error("Cannot let the process into its user namespace")]
     Gate(#[source] io::Error),
@@ -163,6 +168,26 @@ pub fn spawn(
         });
         inheritable(FdFlags::CLOEXEC)?;
         made
+    })
+}
+
+/// Makes a process in the process namespace of `container`, a process; all its other namespaces are the caller's.
+///
+/// On a thread of its own, which ends: children that are made later shall not find themselves in there.
+pub fn spawn_beside(
+    program: &Program,
+    container: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<Child, SpawnError> {
+    thread::scope(|scope| {
+        let work = || {
+            rustix::thread::move_into_thread_name_spaces(container, ThreadNameSpaceType::PROCESS_ID)
+                .map_err(|error| SpawnError::Enter(error.into()))?;
+            spawn(program, 0, cgroup, descriptors)
+        };
+        let thread = thread::Builder::new().spawn_scoped(scope, work).map_err(SpawnError::Enter)?;
+        thread.join().unwrap_or_else(|_| Err(SpawnError::Enter(io::Error::other("its thread panicked"))))
     })
 }
 

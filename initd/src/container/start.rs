@@ -45,7 +45,8 @@ impl Container {
     }
 }
 
-async fn begin(control: &mut UnixStream) -> Result<(), Failure> {
+/// Says the word, and returns when the program has begun.
+pub async fn begin(control: &mut UnixStream) -> Result<(), Failure> {
     control.write_u8(stage::START).await.map_err(Failure::Io)?;
     // The kernel closes the other end when the program begins.
     match control.read_u8().await {

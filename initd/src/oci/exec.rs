@@ -152,7 +152,7 @@ fn enter(
             namespaces,
             console: socket.is_some(),
             preserve,
-            state: record.state(Status::Running),
+            state: Some(record.state(Status::Running)),
         }),
         spec,
     };

@@ -111,7 +111,7 @@ fn enter_root(
         let root = entrance::open(if joined { "/" } else { path })?;
         last(&root)?;
         entrance::change(&root)?;
-        let streams = console.map(|socket| terminal::make(&root, socket, spec)).transpose()?;
+        let streams = console.map(|socket| terminal::make(&root, socket, spec, true)).transpose()?;
         return Ok((root, streams));
     }
     let way = Way {
@@ -130,7 +130,7 @@ fn enter_root(
         let origin = if config.own_users { Origin::Host } else { Origin::New };
         nodes::make(&root, &spec.linux.devices, origin)?;
     }
-    let streams = console.map(|socket| terminal::make(&root, socket, spec)).transpose()?;
+    let streams = console.map(|socket| terminal::make(&root, socket, spec, true)).transpose()?;
     last(&root)?;
     masks::write_protect(&root, &spec.linux.readonly_paths)?;
     masks::mask(&root, &spec.linux.masked_paths)?;

@@ -41,7 +41,8 @@ pub enum World {
     Guest(Guest),
     /// A new container from a bundle: namespaces to join, the console's socket, the socket where it waits.
     Bundle(Box<Bundle>),
-    /// A container that is there: the container's first process, the console's socket.
+    /// A container that is there: the container's first process, the console's socket; in a guest without one,
+    /// input, output and errors.
     Inside(Inside),
 }
 
@@ -92,8 +93,8 @@ pub struct Inside {
     pub console: bool,
     /// How many descriptors above 2 the program gets.
     pub preserve: u32,
-    /// The container's state as whoever is notified of system calls gets it.
-    pub state: State,
+    /// The container's state as whoever is notified of system calls gets it. A guest's container has none.
+    pub state: Option<State>,
 }
 
 impl World {
@@ -108,7 +109,7 @@ impl World {
 
     /// Whether what the specification leaves open is a guest's to fill in: names, limits, system calls.
     pub fn is_guest(&self) -> bool {
-        matches!(self, Self::Guest(_))
+        matches!(self, Self::Guest(_) | Self::Inside(Inside { state: None, .. }))
     }
 }
 
@@ -119,4 +120,6 @@ pub struct Report {
     pub message: String,
     /// The specification or the image is at fault.
     pub by_caller: bool,
+    /// The status that the process ends with.
+    pub code: u8,
 }

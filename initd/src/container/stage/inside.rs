@@ -21,15 +21,26 @@ use crate::rootfs::{RootfsError, entrance, identity};
 pub fn prepare(config: &Config, inside: &Inside, mut handed: Rest) -> Result<Ready, StageError> {
     let spec = &config.spec;
     let container = handed.next()?;
+    let guest = config.world.is_guest();
     let console = handed.next_if(inside.console)?;
+    let given = match guest && console.is_none() {
+        true => Some([handed.next()?, handed.next()?, handed.next()?]),
+        false => None,
+    };
     let capabilities = Sets::parse(spec.process.capabilities.as_ref())?;
-    let filter = spec.linux.seccomp.as_ref().map(Filter::exact).transpose()?;
+    let filter = match guest {
+        true => Some(Filter::build(spec.linux.seccomp.as_ref(), &capabilities)?),
+        false => spec.linux.seccomp.as_ref().map(Filter::exact).transpose()?,
+    };
     let apparmor = apparmor::Profile::open(spec.process.apparmor_profile.as_deref())?;
-    let listener =
-        filter.as_ref().map(|filter| Listener::connect(filter, spec, &inside.state)).transpose()?.flatten();
+    let listener = match (&filter, &inside.state) {
+        (Some(filter), Some(state)) => Listener::connect(filter, spec, state)?,
+        _ => None,
+    };
     rustix::process::umask(Mode::empty());
     rustix::process::setsid().map_err(RootfsError::step("begin a session"))?;
-    if let Some(score) = spec.process.oom_score_adj {
+    // A guest's process 1 is spared when memory is short; what it makes is not.
+    if let Some(score) = spec.process.oom_score_adj.or(guest.then_some(0)) {
         std::fs::write("/proc/self/oom_score_adj", score.to_string())
             .map_err(RootfsError::step("set process.oomScoreAdj"))?;
     }
@@ -52,10 +63,16 @@ pub fn prepare(config: &Config, inside: &Inside, mut handed: Rest) -> Result<Rea
         become_root().map_err(RootfsError::step("become the container's root"))?;
     }
     let root = entrance::open("/")?;
-    let streams = console.map(|socket| terminal::make(&root, &socket, spec)).transpose()?;
+    let streams = match console {
+        Some(socket) => Some(terminal::make(&root, &socket, spec, false)?),
+        None => given,
+    };
     let identity = identity::resolve(&root, &spec.process.user, become_program::has_home(spec))?;
     terminal::give_away(streams.as_ref(), identity.uid)?;
-    become_program::find(spec, &root)?;
+    // In a guest exec says it, and with it the status that a shell gives.
+    if !guest {
+        become_program::find(spec, &root)?;
+    }
     Ok(Ready {
         identity,
         capabilities,

@@ -52,7 +52,7 @@ pub fn enter(numbers: Option<&str>) -> u8 {
         Ok((config, ready)) => go_on(&mut control, &config, ready),
         Err(error) => Failure { by_caller: by_caller(&*error), ..Failure::of_guest(&*error) },
     };
-    let report = Report { message: failure.message, by_caller: failure.by_caller };
+    let report = Report { message: failure.message, by_caller: failure.by_caller, code: failure.code };
     // If nobody listens, there is nobody else to tell.
     let _ = serde_json::to_vec(&report).map(|text| control.write_all(&text));
     failure.code

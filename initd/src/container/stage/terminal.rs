@@ -19,8 +19,8 @@ use crate::rootfs::{RootfsError, mounts};
 const DEVPTS: i64 = 0x1cd1;
 
 /// Makes a terminal from the container's own devpts, sends its other side to `socket`, and makes it this
-/// session's. What comes back is input, output and errors.
-pub fn make(root: &Beneath, socket: &OwnedFd, spec: &Spec) -> Result<[OwnedFd; 3], StageError> {
+/// session's. What comes back is input, output and errors. The first process's is the container's console, too.
+pub fn make(root: &Beneath, socket: &OwnedFd, spec: &Spec, first: bool) -> Result<[OwnedFd; 3], StageError> {
     let failed = |error: Errno| RootfsError::path("open the terminal maker", "/dev/pts/ptmx")(error);
     let flags = OFlags::RDWR | OFlags::NOCTTY;
     let other = root.open("/dev/pts/ptmx", flags, Links::Refuse).map_err(failed)?;
@@ -39,7 +39,9 @@ pub fn make(root: &Beneath, socket: &OwnedFd, spec: &Spec) -> Result<[OwnedFd; 3
         let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&other, size).map_err(RootfsError::step("set process.consoleSize"))?;
     }
-    bind_console(root, &terminal)?;
+    if first {
+        bind_console(root, &terminal)?;
+    }
     send(socket, &other, b"/dev/ptmx").map_err(RootfsError::step("send the terminal to --console-socket"))?;
     rustix::process::ioctl_tiocsctty(&terminal).map_err(RootfsError::step("take the terminal"))?;
     let copy = || rustix::io::fcntl_dupfd_cloexec(&terminal, 3);
@@ -50,7 +52,7 @@ pub fn make(root: &Beneath, socket: &OwnedFd, spec: &Spec) -> Result<[OwnedFd; 3
 fn bind_console(root: &Beneath, terminal: &OwnedFd) -> Result<(), StageError> {
     let failed = |error: Errno| RootfsError::path("bind the terminal to", "/dev/console")(error);
     let copy = match mounts::copy(terminal, "", false) {
-        // An additional process's mounts are the container's; it has its console.
+        // The mounts are those of another container, which has its console.
         Err(Errno::PERM | Errno::INVAL) => return Ok(()),
         copy => copy.map_err(failed)?,
     };
