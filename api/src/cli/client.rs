@@ -1,6 +1,7 @@
 //! The API's client: one connection a call.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,10 +14,15 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::CliError;
+use crate::host::exchange::{self, Upgrade};
+use crate::host::relay::Wire;
 use crate::routes::ErrorBody;
 
 /// The largest answer that is read as a whole.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// How long the daemon may take until a process has begun.
+const BEGIN: Duration = Duration::from_secs(90);
 
 /// A daemon.
 #[derive(Debug, Clone)]
@@ -82,6 +88,22 @@ impl Client {
         Ok(Pieces { body: answer.into_body(), call: path.to_owned() })
     }
 
+    /// POST with a body, to speak `protocol` from then on; nothing where the daemon has done what there is to do.
+    pub async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+        body: &impl Serialize,
+    ) -> Result<Option<Wire>, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::json)?;
+        let upgrade = exchange::upgrade(self.connect().await?, path, protocol, body, BEGIN).await;
+        match upgrade.map_err(|error| broken(path, error))? {
+            Upgrade::Wire(wire) => Ok(Some(wire)),
+            Upgrade::Answer(answer) if answer.status().is_success() => Ok(None),
+            Upgrade::Answer(answer) => Err(refusal(answer, path).await),
+        }
+    }
+
     async fn whole<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -99,9 +121,7 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, CliError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| CliError::Unreachable { socket: self.socket.display().to_string(), source })?;
+        let stream = self.connect().await?;
         let mut request = Request::builder().method(method).uri(path).header("host", "bulkhead");
         let bytes = match body {
             Some(body) => {
@@ -121,11 +141,28 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let status = answer.status().as_u16();
-        let bytes = read(answer.into_body(), path).await?;
-        let message = serde_json::from_slice::<ErrorBody>(&bytes)
-            .map_or_else(|_| format!("The daemon answers {status} to {path}"), |body| body.error.message);
-        Err(CliError::Refused { status, message })
+        Err(refusal(answer, path).await)
+    }
+
+    async fn connect(&self) -> Result<UnixStream, CliError> {
+        UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| CliError::Unreachable { socket: self.socket.display().to_string(), source })
+    }
+}
+
+async fn refusal(answer: Response<Incoming>, path: &str) -> CliError {
+    let status = answer.status().as_u16();
+    let bytes = match read(answer.into_body(), path).await {
+        Ok(bytes) => bytes,
+        Err(error) => return error,
+    };
+    match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(ErrorBody { error }) => CliError::Refused { status, word: error.code, message: error.message },
+        Err(_) => {
+            let message = format!("The daemon answers {status} to {path}");
+            CliError::Refused { status, word: String::new(), message }
+        }
     }
 }
 

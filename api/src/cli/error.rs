@@ -33,6 +33,8 @@ pub enum CliError {
     Refused {
         /// The status of its answer.
         status: u16,
+        /// Its word for programs.
+        word: String,
         /// Its sentence.
         message: String,
     },

@@ -92,6 +92,7 @@ impl Inspect {
                     let image = image.map_err(|error| match error {
                         CliError::Refused { status: 404, .. } => CliError::Refused {
                             status: 404,
+                            word: "not_found".to_owned(),
                             message: format!("There is no machine and no image {name}"),
                         },
                         other => other,

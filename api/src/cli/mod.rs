@@ -5,6 +5,7 @@ mod container_flags;
 mod doctor;
 mod error;
 mod events;
+mod exec;
 mod image;
 mod lifecycle;
 mod list;
@@ -15,6 +16,7 @@ mod place;
 mod rates;
 mod run;
 mod serve;
+mod terminal;
 mod volume;
 
 use std::future::Future;
@@ -47,6 +49,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run an image in a new machine.
     Run(Box<run::Run>),
+    /// Run a command in a machine that runs.
+    Exec(exec::Exec),
     /// List machines.
     Ps(list::Ps),
     /// Print what a machine printed.
@@ -109,6 +113,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
             output::line(&text)
         }
         Command::Run(command) => wait_for(command.execute(&client)),
+        Command::Exec(command) => wait_for(command.execute(&client)),
         Command::Ps(command) => wait_for(command.execute(&client)),
         Command::Logs(command) => wait_for(command.execute(&client)),
         Command::Start(command) => wait_for(command.execute(&client)),

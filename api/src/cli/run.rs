@@ -223,7 +223,8 @@ impl Run {
     }
 }
 
-fn variables(words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+/// `NAME=VALUE`, or `NAME` alone for its value here.
+pub fn variables(words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     let mut variables = BTreeMap::new();
     for word in words {
         let (name, value) = match word.split_once('=') {

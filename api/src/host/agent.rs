@@ -9,6 +9,7 @@ use std::time::Duration;
 use bulkhead_protocol::agent::{
     ContainerStatus, CreateContainer, ExitStatus, Fault, PORT, PowerOff, Ready, SignalRequest,
 };
+use bulkhead_protocol::exec::{ExecProcess, UPGRADE};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,13 +21,16 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::HostError;
-use super::exchange::{self, exchange, plain};
+use super::exchange::{self, Upgrade, exchange, plain};
 use super::log_frame::{Decoder, Frame};
+use super::relay::Wire;
 
 /// The longest answer to `CONNECT`.
 const MAX_GREETING: usize = 64;
 /// How long a call may take that is answered at once.
 const PROMPT: Duration = Duration::from_secs(30);
+/// How long a process may take to begin: as long as the agent gives its two steps, and somewhat more.
+const BEGIN: Duration = Duration::from_secs(65);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -88,6 +92,19 @@ impl Agent {
         Ok(LogStream { body: answer.into_body(), decoder: Decoder::default(), call: path })
     }
 
+    /// Runs a process in a container. What comes back is the stream to and from it, unless nobody waits for it.
+    pub async fn exec(&self, id: &str, process: &ExecProcess) -> Result<Option<Wire>, HostError> {
+        let path = format!("/v1/containers/{id}/exec");
+        let body = serde_json::to_vec(process).map_err(|error| failed(&path, error))?;
+        let stream = self.connected().await?;
+        let upgrade = exchange::upgrade(stream, &path, UPGRADE, body, BEGIN).await;
+        match upgrade.map_err(|error| failed(&path, error))? {
+            Upgrade::Wire(wire) => Ok(Some(wire)),
+            Upgrade::Answer(answer) if answer.status().is_success() => Ok(None),
+            Upgrade::Answer(answer) => Err(refusal(answer, &path).await),
+        }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -127,18 +144,19 @@ impl Agent {
         body: Option<&impl Serialize>,
         patience: Duration,
     ) -> Result<Response<Incoming>, HostError> {
-        let stream = timeout(CONNECT, self.connect())
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|source| HostError::AgentConnect {
-                socket: self.socket.display().to_string(),
-                source,
-            })?;
+        let stream = self.connected().await?;
         let bytes = match body {
             Some(body) => serde_json::to_vec(body).map_err(|error| failed(path, error))?,
             None => Vec::new(),
         };
         exchange(stream, method, path, bytes, patience).await.map_err(|error| failed(path, error))
+    }
+
+    async fn connected(&self) -> Result<UnixStream, HostError> {
+        let connected = timeout(CONNECT, self.connect()).await;
+        connected
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|source| HostError::AgentConnect { socket: self.socket.display().to_string(), source })
     }
 
     /// The VMM's handshake: `CONNECT PORT`, `OK PORT`, then bytes to and from the guest.
@@ -176,9 +194,11 @@ async fn refusal(answer: Response<Incoming>, path: &str) -> HostError {
         Ok(bytes) => bytes,
         Err(error) => return error,
     };
-    let message = serde_json::from_slice::<Fault>(&bytes)
-        .map_or_else(|_| format!("The agent answers {status} to {path}"), |fault| fault.message);
-    HostError::AgentRefused { status, message: plain(&message) }
+    let (message, code) = match serde_json::from_slice::<Fault>(&bytes) {
+        Ok(fault) => (fault.message, fault.code),
+        Err(_) => (format!("The agent answers {status} to {path}"), None),
+    };
+    HostError::AgentRefused { status, message: plain(&message), code }
 }
 
 /// A container's output, as it comes.

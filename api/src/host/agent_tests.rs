@@ -48,7 +48,7 @@ async fn a_refusal_keeps_the_guest_s_sentence_without_control_characters() {
     let (_folder, agent) = guest("OK 1\n", answer("404 Not Found", body));
     let error = agent.start("c").await.unwrap_err();
     assert!(
-        matches!(&error, HostError::AgentRefused { status: 404, message } if message == "No [31msuch program")
+        matches!(&error, HostError::AgentRefused { status: 404, message, .. } if message == "No [31msuch program")
     );
 }
 

@@ -115,6 +115,8 @@ pub enum HostError {
         status: u16,
         /// The agent's sentence, cut.
         message: String,
+        /// The status that a shell gives for it.
+        code: Option<u8>,
     },
 }
 

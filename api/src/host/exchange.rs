@@ -6,10 +6,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use super::relay::Wire;
 
 /// The largest answer that is read as a whole, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -40,6 +42,44 @@ pub async fn exchange(
             let _ = connection.await;
         });
         Ok(sender.send_request(request).await?)
+    };
+    timeout(patience, exchange).await.map_err(|_| late())?
+}
+
+/// What comes of a request for another protocol.
+#[derive(Debug)]
+pub enum Upgrade {
+    /// It is spoken from now on.
+    Wire(Wire),
+    /// The answer is an ordinary one.
+    Answer(Response<Incoming>),
+}
+
+/// Asks for another protocol on this socket, by a request with a JSON body.
+pub async fn upgrade(
+    stream: UnixStream,
+    path: &str,
+    protocol: &str,
+    body: Vec<u8>,
+    patience: Duration,
+) -> Result<Upgrade, Cause> {
+    let request = Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("connection", "upgrade")
+        .header("upgrade", protocol)
+        .body(Full::new(Bytes::from(body)))?;
+    let exchange = async {
+        let (mut sender, connection) =
+            http1::Builder::new().max_buf_size(128 << 10).handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        let answer = sender.send_request(request).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Upgrade::Answer(answer));
+        }
+        Ok(Upgrade::Wire(Wire::of(hyper::upgrade::on(answer).await?)?))
     };
     timeout(patience, exchange).await.map_err(|_| late())?
 }

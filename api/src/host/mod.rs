@@ -13,7 +13,7 @@ pub mod agent;
 pub mod cgroup;
 pub mod disk;
 mod error;
-mod exchange;
+pub mod exchange;
 pub mod layout;
 pub mod log_frame;
 pub mod log_store;
@@ -22,6 +22,7 @@ pub mod overlay;
 pub mod passt;
 pub mod ports;
 pub mod process;
+pub mod relay;
 pub mod vmm_api;
 pub mod vmm_config;
 

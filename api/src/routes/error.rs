@@ -10,6 +10,11 @@ use crate::host::HostError;
 use crate::service::ServiceError;
 use crate::store::StoreError;
 
+/// The word for a program that is not there.
+pub const NOT_FOUND: &str = "program_not_found";
+/// The word for a program that cannot be run.
+pub const NOT_EXECUTABLE: &str = "program_not_executable";
+
 /// The body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
@@ -68,6 +73,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::Store(StoreError::Compacted { .. }) => (StatusCode::GONE, "compacted"),
             ServiceError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             ServiceError::Import { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "import"),
+            ServiceError::Program { code: 127, .. } => (StatusCode::UNPROCESSABLE_ENTITY, NOT_FOUND),
+            ServiceError::Program { .. } => (StatusCode::UNPROCESSABLE_ENTITY, NOT_EXECUTABLE),
             ServiceError::Guest { .. } | ServiceError::EndedEarly { .. } | ServiceError::Silent { .. } => {
                 (StatusCode::CONFLICT, "guest")
             }

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod images;
 mod machine_actions;
+mod machine_exec;
 mod machine_output;
 mod machines;
 mod metrics;
@@ -31,7 +32,7 @@ use crate::service::Service;
 use crate::service::model::{Event, Image, Machine, Volume};
 use error::ApiError;
 
-pub use error::{ErrorBody, ErrorDetail};
+pub use error::{ErrorBody, ErrorDetail, NOT_EXECUTABLE, NOT_FOUND};
 pub use watch::{WatchEvent, WatchEventKind};
 
 /// What handlers share.
@@ -64,6 +65,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(machine_actions::unpause))
         .routes(routes!(machine_actions::update))
         .routes(routes!(machine_actions::wait))
+        .routes(routes!(machine_exec::exec))
         .routes(routes!(machine_output::logs))
         .routes(routes!(machine_output::console))
         .routes(routes!(images::import))

@@ -66,6 +66,7 @@ fn the_description_is_whole() {
         "unpauseMachine",
         "updateMachine",
         "waitMachine",
+        "execInMachine",
         "readLogs",
         "readConsole",
         "listImages",

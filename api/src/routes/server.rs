@@ -61,7 +61,8 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
                 .max_buf_size(MAX_HEAD)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let stopped = async move {
                 // Whether it says so or is gone, the daemon ends.

@@ -61,6 +61,14 @@ pub enum ServiceError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A program that does not begin.
+    #[error("{message}")]
+    Program {
+        /// Why.
+        message: String,
+        /// The status that a shell gives for it: 126, or 127 where it is not there.
+        code: u8,
+    },
     /// The guest's agent refused or did not answer.
     #[error("The guest of machine {name} did not {operation}")]
     Guest {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::host::layout::Layout;
 use crate::host::network::{Network, Published, Subnet};
@@ -26,6 +26,9 @@ use machines::live::Live;
 
 pub use error::{ServiceError, chain};
 pub use records::Records;
+
+/// The most streams to and from processes in machines at a time.
+const MAX_SESSIONS: usize = 256;
 
 /// Where a daemon works and with what.
 #[derive(Debug, Clone)]
@@ -73,6 +76,8 @@ pub struct Service {
     placement: Mutex<()>,
     /// Held while a file system under machines' layers is made.
     layers: Mutex<()>,
+    /// Room for streams to and from processes in machines.
+    sessions: Arc<Semaphore>,
     /// Held while an image is added or deleted.
     images: Mutex<()>,
 }
@@ -93,6 +98,7 @@ impl Service {
             published: std::sync::Mutex::default(),
             placement: Mutex::default(),
             layers: Mutex::default(),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             images: Mutex::default(),
         });
         service.reconcile().await?;

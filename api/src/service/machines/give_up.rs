@@ -90,7 +90,7 @@ mod tests {
         let refused = |message: &str| ServiceError::Guest {
             name: "m".into(),
             operation: "start the container",
-            source: HostError::AgentRefused { status: 422, message: message.into() },
+            source: HostError::AgentRefused { status: 422, message: message.into(), code: None },
         };
         assert_eq!(start_failure(&refused("Cannot execute /x: No such file or directory (os error 2)")), 127);
         assert_eq!(start_failure(&refused("Cannot execute /x: Permission denied (os error 13)")), 126);

@@ -7,6 +7,7 @@
 //! * `ending`: how it ended.
 //! * `give_up`: why it did not come up.
 //! * `stop`: signals.
+//! * `exec`: other processes in its container.
 //! * `pause`, `rates`: what changes while it runs.
 //! * `adopt`: order after a restart.
 //! * `output`: what it printed.
@@ -16,6 +17,7 @@ mod boot;
 mod bring_up;
 mod connect;
 mod ending;
+mod exec;
 mod give_up;
 mod layer;
 pub mod live;
@@ -41,6 +43,7 @@ use super::{Service, clock, lock, new_id};
 use crate::host::{HostError, layout};
 use live::Live;
 
+pub use exec::{ExecStream, Wire};
 pub use output::Output;
 pub use stop::signal_number;
 pub use wait::Until;

@@ -33,11 +33,11 @@ fn word() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[^\\x00]*$"))
 }
 
-fn words() -> Schema {
+pub(super) fn words() -> Schema {
     ArrayBuilder::new().items(word()).max_items(Some(1024)).description(Some("Words.")).into()
 }
 
-fn variables() -> Schema {
+pub(super) fn variables() -> Schema {
     let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[^=\\x00]+$"));
     ObjectBuilder::new()
         .property_names(Some(name))

@@ -2,6 +2,7 @@
 
 mod container;
 mod event;
+mod exec;
 mod image;
 mod machine;
 mod metadata;
@@ -9,6 +10,7 @@ mod volume;
 
 pub use container::{ContainerSpec, TmpfsSpec, Ulimit};
 pub use event::{Event, EventSpec, EventStatus};
+pub use exec::{ExecSpec, TtySize};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
 pub use machine::{
     Exit, ExitReason, KillMachine, Limits, MAX_RATE, Machine, MachineSpec, MachineStatus, NetworkKind, Phase,
