@@ -9,6 +9,7 @@ mod connections;
 mod console;
 mod container;
 mod daemon;
+mod exec;
 mod fctools;
 mod firecracker_api;
 mod firecracker_python;

@@ -152,6 +152,15 @@ impl Daemon {
         command
     }
 
+    /// The program's process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running daemon").id()
+    }
+
     /// `bulkhead inspect NAME`.
     ///
     /// # Panics

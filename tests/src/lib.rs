@@ -19,7 +19,7 @@ pub mod vmm;
 
 pub use daemon::Daemon;
 pub use footprint::Footprint;
-pub use timed::{Finished, run};
+pub use timed::{Finished, finish, run};
 
 /// The folder with what `cargo xtask build` made and the images of the suites, unless the environment's
 /// `BULKHEAD_ASSETS` names another.
