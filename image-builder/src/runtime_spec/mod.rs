@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use bulkhead_protocol::image::ImageConfig;
 use bulkhead_protocol::oci::{
     Capabilities, CpuLimit, INIT, IdMapping, Linux, MemoryLimit, Mount, Namespace, NamespaceKind, PidsLimit,
-    Process, Resources, Rlimit, Root, Seccomp, Spec, User,
+    Process, Resources, Rlimit, Root, Seccomp, Spec, User, defaults,
 };
 use thiserror::Error;
 
@@ -22,48 +22,12 @@ pub use seccomp::{SeccompError, profile as seccomp_profile};
 /// The version of the runtime specification that is written.
 const OCI_VERSION: &str = "1.2.0";
 
-/// The search path of a container whose image does not set one.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The length of a CPU period in microseconds, the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
 /// The ids of a container with users of its own: as many as people have by convention (0 to 65534, and 65535
 /// for none), and above all of the guest's.
 const PRIVATE_IDS: IdMapping = IdMapping { container_id: 0, host_id: 65_536, size: 65_536 };
-
-const MASKED_PATHS: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Destination, type, source and options of the default mounts, in their order.
-const MOUNTS: &[(&str, &str, &str, &[&str])] = &[
-    ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-    ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    (
-        "/dev/pts",
-        "devpts",
-        "devpts",
-        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    ),
-    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-    ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-    ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-    ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
-];
 
 /// What a file system in memory has before its own options.
 const TMPFS_OPTIONS: &[&str] = &["nosuid", "nodev", "noexec"];
@@ -140,13 +104,6 @@ pub enum RuntimeSpecError {
 /// Makes the runtime specification of a container. It has no network namespace of its own: the machine is
 /// its compartment, and it shares the machine's network.
 pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Spec, RuntimeSpecError> {
-    let mounts = MOUNTS.iter().map(|(destination, kind, source, options)| Mount {
-        destination: (*destination).to_owned(),
-        kind: Some((*kind).to_owned()),
-        source: Some((*source).to_owned()),
-        options: owned(options),
-        ..Mount::default()
-    });
     let tmpfs = options.tmpfs.iter().map(|(destination, options)| Mount {
         destination: destination.clone(),
         kind: Some("tmpfs".to_owned()),
@@ -168,7 +125,7 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
         process: process(config, options)?,
         root: Some(Root { path: "rootfs".to_owned(), readonly: options.read_only }),
         hostname: options.hostname.clone(),
-        mounts: mounts.chain(tmpfs).collect(),
+        mounts: defaults::mounts().into_iter().chain(tmpfs).collect(),
         linux: Linux {
             namespaces: namespaces
                 .into_iter()
@@ -180,8 +137,8 @@ pub fn runtime_spec(config: &ImageConfig, options: &RuntimeOptions) -> Result<Sp
             resources: resources(options)?,
             seccomp: options.seccomp.clone(),
             sysctl: options.sysctls.clone(),
-            masked_paths: owned(MASKED_PATHS),
-            readonly_paths: owned(READONLY_PATHS),
+            masked_paths: owned(&defaults::MASKED_PATHS),
+            readonly_paths: owned(&defaults::READONLY_PATHS),
             ..Linux::default()
         },
         annotations: options.init.then(|| (INIT.to_owned(), "true".to_owned())).into_iter().collect(),
@@ -263,9 +220,9 @@ fn environment(config: &ImageConfig, options: &RuntimeOptions) -> Result<Vec<Str
     }
     let hostname = options.hostname.as_ref().map(|name| format!("HOSTNAME={name}"));
     let terminal = options.terminal.then(|| "TERM=xterm".to_owned());
-    let defaults = [Some(PATH.to_owned()), hostname, terminal].into_iter().flatten();
+    let given = [Some(defaults::PATH.to_owned()), hostname, terminal].into_iter().flatten();
     let mut words = Vec::new();
-    defaults.chain(config.env.iter().cloned()).for_each(|word| set_variable(&mut words, &word));
+    given.chain(config.env.iter().cloned()).for_each(|word| set_variable(&mut words, &word));
     Ok(words)
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bulkhead_protocol::agent::{ContainerState, ContainerStatus, CreateContainer, ExitStatus};
-use bulkhead_protocol::oci::Spec;
+use bulkhead_protocol::oci::{Spec, defaults};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
@@ -22,7 +22,7 @@ use crate::isolation::cgroup::{self, Cgroup};
 use crate::isolation::device_filter::{self, Rule};
 use crate::isolation::user_namespace::Maps;
 use crate::reaper::Exit;
-use crate::rootfs::{RootfsError, mounts};
+use crate::rootfs::RootfsError;
 
 /// How long the container's process may take to put its root together.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +130,7 @@ impl Containers {
     fn stage_config(&self, request: CreateContainer) -> stage::Config {
         let mut spec = request.spec;
         if spec.mounts.is_empty() {
-            spec.mounts = mounts::defaults();
+            spec.mounts = defaults::mounts();
         }
         let hostname = spec.hostname.clone().or_else(|| self.surroundings.hostname.clone());
         let guest = stage::Guest {

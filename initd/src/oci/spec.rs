@@ -2,7 +2,8 @@
 
 use bulkhead_protocol::oci::DeviceRule;
 use bulkhead_protocol::oci::{
-    Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Rlimit, Root, Spec,
+    Capabilities, IdMapping, Linux, Namespace, NamespaceKind, Process, Resources, Rlimit, Root, Spec,
+    defaults,
 };
 
 use super::Runtime;
@@ -14,36 +15,6 @@ use super::error::OciError;
 pub const FLAGS: &[Flag] = &[Flag::value("bundle").short('b'), Flag::switch("rootless")];
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-
-const MASKED: [&str; 9] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Destination, type, source and options.
-const MOUNTS: [(&str, &str, &str, &[&str]); 7] = [
-    ("/proc", "proc", "proc", &[]),
-    ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    (
-        "/dev/pts",
-        "devpts",
-        "devpts",
-        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    ),
-    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-    ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-    ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-    ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
-];
 
 /// Writes `config.json` where there is none.
 pub fn verb(_: &Runtime, words: &Words) -> Result<u8, OciError> {
@@ -81,7 +52,7 @@ fn example() -> Spec {
         process: Process {
             terminal: true,
             args: owned(&["sh"]),
-            env: owned(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"]),
+            env: owned(&[defaults::PATH, "TERM=xterm"]),
             cwd: "/".to_owned(),
             capabilities: Some(Capabilities {
                 bounding: all.clone(),
@@ -95,15 +66,7 @@ fn example() -> Spec {
         },
         root: Some(Root { path: "rootfs".to_owned(), readonly: true }),
         hostname: Some("bulkhead".to_owned()),
-        mounts: MOUNTS
-            .map(|(destination, kind, source, options)| Mount {
-                destination: destination.to_owned(),
-                kind: Some(kind.to_owned()),
-                source: Some(source.to_owned()),
-                options: owned(options),
-                ..Mount::default()
-            })
-            .into(),
+        mounts: defaults::mounts(),
         linux: Linux {
             namespaces: namespaces.map(|kind| Namespace { kind, path: None }).into(),
             resources: Some(Resources {
@@ -114,8 +77,8 @@ fn example() -> Spec {
                 }],
                 ..Resources::default()
             }),
-            masked_paths: owned(&MASKED),
-            readonly_paths: owned(&READ_ONLY),
+            masked_paths: owned(&defaults::MASKED_PATHS),
+            readonly_paths: owned(&defaults::READONLY_PATHS),
             ..Linux::default()
         },
         ..Spec::default()

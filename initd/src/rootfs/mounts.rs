@@ -50,31 +50,6 @@ pub fn check_destination(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What a container gets that names no mount at all (OCI runtime specification, `config-linux.md`, "Default
-/// Filesystems").
-pub fn defaults() -> Vec<Mount> {
-    let mount = |destination: &str, kind: &str, options: &[&str]| Mount {
-        destination: destination.into(),
-        kind: Some(kind.into()),
-        source: Some(kind.into()),
-        options: options.iter().map(ToString::to_string).collect(),
-        ..Mount::default()
-    };
-    vec![
-        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/sys/fs/cgroup", "cgroup2", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-    ]
-}
-
 /// Mounts sysfs where [`apply`] finds it, for a container that may not mount it itself.
 pub fn keep_sysfs() -> Result<(), RootfsError> {
     let failed = |error: Errno| RootfsError::step("mount sysfs for the container")(error);

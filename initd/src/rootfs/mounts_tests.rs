@@ -1,3 +1,5 @@
+use bulkhead_protocol::oci::defaults;
+
 use super::*;
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
@@ -24,7 +26,7 @@ fn destinations_stay_below_the_root() {
 
 #[test]
 fn only_known_kinds_are_offered() {
-    assert!(check(&defaults()).is_ok());
+    assert!(check(&defaults::mounts()).is_ok());
     assert!(check(&[mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])]).is_ok());
     assert!(check(&[mount("/data", "ext4", "/dev/vda", &[])]).is_err());
     assert!(check(&[mount("/data", "bind", "relative", &["rbind"])]).is_err());
@@ -34,6 +36,6 @@ fn only_known_kinds_are_offered() {
 
 #[test]
 fn a_bound_dev_is_left_alone() {
-    assert!(owns_dev(&defaults()));
+    assert!(owns_dev(&defaults::mounts()));
     assert!(!owns_dev(&[mount("/dev/", "none", "/dev", &["rbind"])]));
 }

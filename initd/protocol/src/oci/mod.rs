@@ -3,6 +3,7 @@
 //! Unknown properties are ignored, as the specification demands; invalid values are errors.
 
 mod capabilities;
+pub mod defaults;
 mod hooks;
 mod linux;
 mod process;
