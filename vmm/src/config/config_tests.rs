@@ -222,6 +222,23 @@ fn changes_leave_what_they_do_not_name() {
 }
 
 #[test]
+fn limits_of_an_interface_that_the_kernel_serves_do_not_change() {
+    let mut value = whole();
+    value["network-interfaces"][0]["vhost"] = json!(true);
+    let mut spec = parse(&value).unwrap();
+    let change = |more: Value| {
+        let mut change = json!({"iface_id": "eth0"});
+        change.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(change).unwrap()
+    };
+    spec.update_network_interface(&change(json!({}))).unwrap();
+    let limit = json!({"rx_rate_limiter": {"ops": {"size": 1, "refill_time": 1}}});
+    let refused = spec.update_network_interface(&change(limit)).unwrap_err().to_string();
+    assert!(refused.contains("network interface eth0: vhost takes no rate limiter"), "{refused}");
+    assert!(spec.network_interfaces[0].rx_rate_limiter.is_none());
+}
+
+#[test]
 fn an_interface_may_be_behind_passt_or_have_queues() {
     let with = |more: Value| {
         let mut value = whole();
@@ -236,6 +253,14 @@ fn an_interface_may_be_behind_passt_or_have_queues() {
     assert!(
         with(json!({"queues": 2, "backend": "passt"})).unwrap_err().contains("passt has one pair of queues")
     );
+    assert!(plain.get("vhost").is_none(), "{plain}");
+    assert_eq!(with(json!({"vhost": true, "queues": 2})).unwrap()["vhost"], true);
+    let passt_too = with(json!({"vhost": true, "backend": "passt"})).unwrap_err();
+    assert!(passt_too.contains("vhost is for a tap, and not for passt"), "{passt_too}");
+    for way in ["rx_rate_limiter", "tx_rate_limiter"] {
+        let limited = with(json!({"vhost": true, way: {"ops": {"size": 1, "refill_time": 1}}})).unwrap_err();
+        assert!(limited.contains("vhost takes no rate limiter"), "{limited}");
+    }
     for path in [String::new(), "a\0b".to_owned(), "/".repeat(108)] {
         let error = with(json!({"backend": "passt", "host_dev_name": path})).unwrap_err();
         assert!(error.contains("not a socket's path of 1 to 107 bytes"), "{error}");

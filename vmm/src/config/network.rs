@@ -17,6 +17,9 @@ const MAX_PATH: usize = 107;
 /// The most pairs of queues: one a processor.
 const MAX_QUEUES: u8 = 32;
 
+/// Why limits and vhost exclude each other.
+const NO_LIMITS: &str = "vhost takes no rate limiter, since the host's kernel moves its frames";
+
 /// What a network device is behind. An addition to Firecracker's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +64,10 @@ pub struct NetworkInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 32))]
     pub queues: Option<u8>,
+    /// Whether the host's kernel serves the queues (`/dev/vhost-net`), for a tap alone: without limits, without the
+    /// metadata service, and frames are not counted. An addition to Firecracker's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub vhost: bool,
     /// How much the guest may receive.
     #[serde(default)]
     pub rx_rate_limiter: Option<RateLimiter>,
@@ -85,6 +92,10 @@ pub struct NetworkInterfaceChange {
     pub tx_rate_limiter: Option<RateLimiter>,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl NetworkInterface {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_id("network interface", &self.iface_id)?;
@@ -98,6 +109,9 @@ impl NetworkInterface {
         }
         if self.pairs() > 1 && self.backend == NetworkBackend::Passt {
             return Err(ConfigError::invalid(section(), "passt has one pair of queues"));
+        }
+        if self.vhost {
+            self.check_vhost().map_err(|message| ConfigError::invalid(section(), message))?;
         }
         if let Some(mtu) = self.mtu
             && mtu < MIN_MTU
@@ -124,6 +138,16 @@ impl NetworkInterface {
         }
     }
 
+    fn check_vhost(&self) -> Result<(), &'static str> {
+        if self.backend == NetworkBackend::Passt {
+            Err("vhost is for a tap, and not for passt")
+        } else if self.rx_rate_limiter.is_some() || self.tx_rate_limiter.is_some() {
+            Err(NO_LIMITS)
+        } else {
+            Ok(())
+        }
+    }
+
     /// How many pairs of queues it has.
     pub fn pairs(&self) -> u8 {
         self.queues.unwrap_or(1)
@@ -135,7 +159,10 @@ impl NetworkInterface {
     }
 
     /// Takes over what `change` names.
-    fn update(&mut self, change: &NetworkInterfaceChange) {
+    fn update(&mut self, change: &NetworkInterfaceChange) -> Result<(), &'static str> {
+        if self.vhost && (change.rx_rate_limiter.is_some() || change.tx_rate_limiter.is_some()) {
+            return Err(NO_LIMITS);
+        }
         let limits = [
             (&mut self.rx_rate_limiter, &change.rx_rate_limiter),
             (&mut self.tx_rate_limiter, &change.tx_rate_limiter),
@@ -145,6 +172,7 @@ impl NetworkInterface {
                 limits.get_or_insert_default().update(change);
             }
         }
+        Ok(())
     }
 
     /// The address that the guest's card has: the one asked for, or one made from the id, so that it is
@@ -172,8 +200,9 @@ impl MachineSpec {
             let section = format!("network interface {}", change.iface_id);
             return Err(ConfigError::invalid(section, "there is none with this id"));
         };
-        interface.update(change);
-        Ok(())
+        interface.update(change).map_err(|message| {
+            ConfigError::invalid(format!("network interface {}", change.iface_id), message)
+        })
     }
 }
 

@@ -142,7 +142,7 @@ fn assemble(
     start_asked: Start,
 ) -> Result<Machine, BuildError> {
     let console = devices::open_console(spec, host.metrics.process())?;
-    let (virtio, handles) = devices::open(spec, &console, host)?;
+    let (virtio, handles) = devices::open(spec, &console, memory, host)?;
 
     let capabilities = spec.cpu_config.as_ref().map(|template| template.kvm_capabilities.as_slice());
     let kvm = Kvm::open(capabilities.unwrap_or_default())?;

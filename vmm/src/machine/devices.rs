@@ -23,7 +23,7 @@ use crate::legacy::power::{self, PowerRegisters};
 use crate::legacy::serial::{self, Gathering, SerialPort};
 use crate::memory::{GuestMemory, layout};
 use crate::metrics::ProcessMetrics;
-use crate::net::{Passt, Port, Tap};
+use crate::net::{Passt, Port, Tap, Vhost};
 use crate::vcpu::Buses;
 use crate::virtio::VirtioError;
 use crate::virtio::balloon::{BalloonDevice, BalloonHandle};
@@ -57,10 +57,11 @@ pub struct Handles {
 }
 
 /// Opens and makes every virtio device, in the order in which the guest finds them. What they do is counted in
-/// the metrics of `host`.
+/// the metrics of `host`; `memory` is the guest's.
 pub(super) fn open(
     spec: &MachineSpec,
     console: &Console,
+    memory: &GuestMemory,
     host: &Host,
 ) -> Result<(Vec<Box<dyn VirtioDevice>>, Handles), BuildError> {
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
@@ -77,7 +78,7 @@ pub(super) fn open(
         devices.push(Box::new(device));
     }
     for interface in &spec.network_interfaces {
-        let device = open_interface(spec, interface, host)?;
+        let device = open_interface(spec, interface, memory, host)?;
         handles.interfaces.insert(interface.iface_id.clone(), device.handle());
         devices.push(Box::new(device));
     }
@@ -114,6 +115,7 @@ pub(super) fn open(
 fn open_interface(
     spec: &MachineSpec,
     interface: &NetworkInterface,
+    memory: &GuestMemory,
     host: &Host,
 ) -> Result<NetDevice, BuildError> {
     let id = &interface.iface_id;
@@ -132,11 +134,18 @@ fn open_interface(
     };
     let ports = ports.map_err(refused)?;
     let metrics = host.metrics.device_group("net", id);
-    let device = NetDevice::new(interface, ports, metrics).map_err(|error| refused(error.into()))?;
+    let mut device = NetDevice::new(interface, ports, metrics).map_err(|error| refused(error.into()))?;
+    if interface.vhost {
+        let vhost: Result<_, _> = (0..pairs).map(|_| Vhost::open(memory)).collect();
+        device = device.with_vhost(vhost.map_err(|error| refused(error.into()))?);
+    }
     Ok(match &spec.mmds_config {
         // A connection's frames may come by any queue, and the service has one stack.
         Some(config) if config.network_interfaces.contains(id) && pairs > 1 => {
             return Err(refused("The metadata service is for interfaces with one pair of queues".into()));
+        }
+        Some(config) if config.network_interfaces.contains(id) && interface.vhost => {
+            return Err(refused("The metadata service is for interfaces without vhost".into()));
         }
         Some(config) if config.network_interfaces.contains(id) => {
             device.with_metadata(host.mmds.clone(), config.clone())

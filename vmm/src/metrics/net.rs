@@ -16,6 +16,9 @@ pub struct NetMetrics {
     pub event_fails: Counter,
     /// Times that a frame waited for the driver to give buffers.
     pub no_rx_avail_buffer: Counter,
+    /// Times that the driver found buffers used which the host's kernel had served, after an interrupt of that: an
+    /// addition, with vhost alone. Of what is behind this, up to the end, the kernel tells nothing then.
+    pub vhost_interrupts_count: Counter,
     /// Times that the driver told of new receive buffers.
     pub rx_queue_event_count: Counter,
     /// Times that the timer of the receive limits let frames go on.

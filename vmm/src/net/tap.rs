@@ -171,6 +171,11 @@ impl Tap {
         self.set_flags(segments | flag(offload.ufo, libc::TUN_F_UFO)).or_else(|_| self.set_flags(segments))
     }
 
+    /// The kernel's end of it.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     fn set_flags(&self, flags: libc::c_uint) -> io::Result<()> {
         // SAFETY: TUNSETOFFLOAD takes its flags by value.
         check(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(flags)) })

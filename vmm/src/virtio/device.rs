@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use virtio_queue::Queue;
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::memory::GuestMemory;
 
@@ -40,7 +41,7 @@ pub trait Interrupt: Send + Sync {
 }
 
 /// What the transport hands to a device when its driver is ready.
-pub struct Activation {
+pub struct Activation<'a> {
     /// The guest's memory.
     pub memory: GuestMemory,
     /// The queues, in their order; one that the driver left disabled is not ready (`QueueT::ready`).
@@ -49,6 +50,10 @@ pub struct Activation {
     pub interrupt: Arc<dyn Interrupt>,
     /// The features that both sides agreed on (bit N is feature N).
     pub features: u64,
+    /// For a kernel that serves queues in a worker's place: what the driver's notifications signal, by queue.
+    pub doorbells: &'a [EventFd],
+    /// For the same: what interrupts the driver when it is signalled. See [`Share::used`].
+    pub line: &'a EventFd,
 }
 
 /// A device as it stands before a driver talks to it. Plain data and host resources.
@@ -77,7 +82,7 @@ pub trait VirtioDevice: Send {
         0
     }
     /// Builds the workers. Called on a vCPU's thread; must be quick. Called again after a reset.
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset>;
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset>;
 }
 
 /// A worker and the queues that wake it.
@@ -86,12 +91,18 @@ pub struct Share {
     pub worker: Box<dyn Worker>,
     /// Which of the device's queues; the worker counts its own from 0.
     pub queues: Range<usize>,
+    /// Where the host's kernel serves queues and interrupts the driver by itself, who answers when the driver asks
+    /// why it was interrupted.
+    pub used: Option<Used>,
 }
+
+/// Whether buffers were used since this was last asked.
+pub type Used = Box<dyn FnMut() -> bool + Send>;
 
 impl Share {
     /// All queues are one worker's.
     pub fn whole(worker: impl Worker + 'static) -> Vec<Share> {
-        vec![Share { worker: Box::new(worker), queues: 0..usize::MAX }]
+        vec![Share { worker: Box::new(worker), queues: 0..usize::MAX, used: None }]
     }
 }
 
@@ -108,6 +119,12 @@ pub trait Worker: Send {
     /// The descriptor with `token` is ready.
     fn descriptor_ready(&mut self, _token: u16) -> Result<Turn, NeedsReset> {
         Ok(Turn::Done)
+    }
+    /// The machine is paused: there are no turns until `resume`. For those who have others work for them.
+    fn suspend(&mut self) {}
+    /// The machine goes on.
+    fn resume(&mut self) -> Result<(), NeedsReset> {
+        Ok(())
     }
 }
 

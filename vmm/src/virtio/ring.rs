@@ -41,8 +41,8 @@ pub struct Ring {
 
 impl Ring {
     /// The rings of an activation, in the order of its queues.
-    pub fn from_activation(activation: Activation) -> Vec<Ring> {
-        let Activation { memory, queues, interrupt, features } = activation;
+    pub fn from_activation(activation: Activation<'_>) -> Vec<Ring> {
+        let Activation { memory, queues, interrupt, features, .. } = activation;
         let ring = |(index, queue): (u16, Queue)| Ring {
             index,
             memory: memory.clone(),

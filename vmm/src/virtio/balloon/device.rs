@@ -71,7 +71,7 @@ impl VirtioDevice for BalloonDevice {
         self.handle.generation()
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let (features, interrupt) = (activation.features, Arc::clone(&activation.interrupt));
         let queues = roles(features).zip(Ring::from_activation(activation)).collect();
         let timer = self

@@ -186,7 +186,7 @@ impl VirtioDevice for BlockDevice {
         self.shared.queues()
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let failed = || {
             self.shared.metrics.activate_fails.increment();
             NeedsReset
@@ -203,7 +203,7 @@ impl VirtioDevice for BlockDevice {
             state.interrupt = Some(Arc::clone(&interrupt));
             drop(state);
             let worker = Box::new(BlockWorker::new(index, requests, flights, Arc::clone(&self.shared)));
-            shares.push(Share { worker, queues: index..index + 1 });
+            shares.push(Share { worker, queues: index..index + 1, used: None });
         }
         Ok(shares)
     }

@@ -66,7 +66,7 @@ impl VirtioDevice for ConsoleDevice {
         }
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let [receive, transmit] = <[Ring; 2]>::try_from(Ring::from_activation(activation)).map_err(|_| {
             self.metrics.activate_fails.increment();
             NeedsReset

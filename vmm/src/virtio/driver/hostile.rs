@@ -38,7 +38,15 @@ pub struct Hostile {
 
 impl Hostile {
     pub fn new(machine: &Machine, device: impl VirtioDevice + 'static) -> Hostile {
-        let memory = hostile_memory();
+        Hostile::with_memory(machine, device, hostile_memory())
+    }
+
+    /// The same for a device that knows its memory beforehand.
+    pub fn with_memory(
+        machine: &Machine,
+        device: impl VirtioDevice + 'static,
+        memory: GuestMemory,
+    ) -> Hostile {
         let queues = device.queue_sizes().len();
         let plugged = machine.plug(device, &memory);
         Hostile { plugged, memory, size: 0, available: vec![0; queues] }

@@ -26,6 +26,11 @@ impl Line {
         Line { irq, pending: AtomicU32::new(0), broken: AtomicU32::new(0) }
     }
 
+    /// What raises it, for a kernel that does so by itself.
+    pub fn event(&self) -> &EventFd {
+        &self.irq
+    }
+
     /// A driver reads the `InterruptStatus` register. It is about to look at the used rings: what is used from now on
     /// is another interrupt. So its acknowledgement, which would take back the same, need not come to this process.
     pub fn look(&self) -> u32 {

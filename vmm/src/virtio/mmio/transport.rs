@@ -11,7 +11,7 @@ use super::queue_setup::{Part, QueueSetup};
 use super::registers as register;
 use crate::bus::{BusDevice, Effect};
 use crate::memory::GuestMemory;
-use crate::virtio::device::{Activation, Share, VirtioDevice};
+use crate::virtio::device::{Activation, Share, Used, VirtioDevice};
 use crate::virtio::error::VirtioError;
 use crate::virtio::features::EVENT_INDEX;
 use crate::virtio::worker_loop::{WorkerId, WorkerLoopHandle};
@@ -33,6 +33,8 @@ pub struct MmioTransport {
     events: Vec<EventFd>,
     /// What runs, each with the host that it is on.
     workers: Vec<(WorkerLoopHandle, WorkerId)>,
+    /// Who answers for queues that the host's kernel serves.
+    kernel: Vec<Used>,
 }
 
 impl MmioTransport {
@@ -67,6 +69,7 @@ impl MmioTransport {
             selected: 0,
             events,
             workers: Vec::new(),
+            kernel: Vec::new(),
         })
     }
 
@@ -76,7 +79,7 @@ impl MmioTransport {
         &self.events
     }
 
-    fn read_register(&self, offset: u64) -> u32 {
+    fn read_register(&mut self, offset: u64) -> u32 {
         match offset {
             register::MAGIC_VALUE => register::MAGIC,
             register::VERSION => register::VERSION_2,
@@ -85,13 +88,20 @@ impl MmioTransport {
             register::DEVICE_FEATURES => self.negotiation.offered_half(self.device.features()),
             register::QUEUE_SIZE_MAX => self.queue().map_or(0, |queue| queue.size_max().into()),
             register::QUEUE_READY => self.queue().map_or(0, |queue| queue.ready().into()),
-            register::INTERRUPT_STATUS => self.line.look(),
+            register::INTERRUPT_STATUS => self.look(),
             register::STATUS => self.negotiation.status() | self.line.broken(),
             // There are no shared memory regions.
             offset if register::SHARED_MEMORY.contains(&offset) => u32::MAX,
             register::CONFIG_GENERATION => self.device.config_generation(),
             _ => 0,
         }
+    }
+
+    /// Why the driver was interrupted. A kernel that interrupts by itself sets no bit: the rings tell.
+    fn look(&mut self) -> u32 {
+        // All are asked, since each answers for what came after it was asked before.
+        let used = self.kernel.iter_mut().fold(false, |found, used| used() | found);
+        self.line.look() | if used { USED_BUFFERS } else { 0 }
     }
 
     fn write_register(&mut self, offset: u64, value: u32) {
@@ -162,14 +172,17 @@ impl MmioTransport {
             queues: queues?,
             interrupt: self.line.clone(),
             features,
+            doorbells: &self.events,
+            line: self.line.event(),
         };
         let shares = self.device.activate(activation).ok()?;
-        for (Share { worker, queues }, host) in shares.into_iter().zip(self.hosts.iter().cycle()) {
+        for (Share { worker, queues, used }, host) in shares.into_iter().zip(self.hosts.iter().cycle()) {
             let line = Arc::clone(&self.line);
             let on_broken = Box::new(move || line.break_down());
             let events = self.events.get(queues.start..queues.end.min(self.events.len()))?;
             let id = host.attach(worker, events, on_broken).ok()?;
             self.workers.push((host.clone(), id));
+            self.kernel.extend(used);
         }
         Some(())
     }
@@ -189,6 +202,7 @@ impl MmioTransport {
         for (host, worker) in self.workers.drain(..) {
             host.detach(worker);
         }
+        self.kernel.clear();
     }
 }
 

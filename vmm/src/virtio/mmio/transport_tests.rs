@@ -61,7 +61,7 @@ impl VirtioDevice for Witness {
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         self.diary.config.lock().unwrap().push((offset, data.to_vec()));
     }
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         self.diary.workers.fetch_add(1, Ordering::SeqCst);
         Ok(Share::whole(WitnessWorker {
             diary: self.diary.clone(),
@@ -466,10 +466,10 @@ impl VirtioDevice for Twins {
     fn threads(&self) -> usize {
         2
     }
-    fn activate(&mut self, _activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, _activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let twin = |index| {
             let worker = Box::new(Twin(self.meeting.clone(), self.met.clone()));
-            Share { worker, queues: index..index + 1 }
+            Share { worker, queues: index..index + 1, used: None }
         };
         Ok((0..2).map(twin).collect())
     }
@@ -498,4 +498,59 @@ fn workers_with_threads_of_their_own_have_their_turns_at_once() {
     assert_eq!(Arc::strong_count(&meeting), 4);
     driver.write(0x070, 0);
     assert_eq!(Arc::strong_count(&meeting), 2, "a reset drops both");
+}
+
+/// A device whose queues somebody else serves, who interrupts by himself.
+struct Outsourced(Arc<AtomicUsize>);
+
+impl VirtioDevice for Outsourced {
+    fn device_type(&self) -> u32 {
+        1
+    }
+    fn id(&self) -> &str {
+        "outsourced"
+    }
+    fn features(&self) -> u64 {
+        COMMON
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[4, 4]
+    }
+    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
+        assert_eq!((activation.doorbells.len(), activation.line.write(1).is_ok()), (2, true));
+        let (diary, turn_time) = (Arc::default(), Duration::ZERO);
+        let _interrupt = activation.interrupt;
+        let share = |used: Arc<AtomicUsize>| Share {
+            worker: Box::new(Twin(Arc::new(Barrier::new(1)), used.clone())),
+            queues: 0..0,
+            used: Some(Box::new(move || used.swap(0, Ordering::SeqCst) != 0)),
+        };
+        let worker = WitnessWorker { diary, turn_time, turn: Err(NeedsReset), _interrupt };
+        let mut shares = vec![share(self.0.clone()), share(self.0.clone())];
+        shares.push(Share { worker: Box::new(worker), queues: 1..2, used: None });
+        Ok(shares)
+    }
+}
+
+#[test]
+fn a_driver_is_told_what_others_have_used_and_that_the_device_broke() {
+    let (machine, used) = (Machine::new(), Arc::<AtomicUsize>::default());
+    let mut driver = Hostile::new(&machine, Outsourced(used.clone()));
+    driver.start(COMMON, 4);
+    assert_eq!(driver.interrupts(), 1, "raised by who serves the queues");
+    assert_eq!(driver.read(0x060), 0);
+    used.store(3, Ordering::SeqCst);
+    assert_eq!((driver.read(0x060), driver.read(0x060)), (1, 0), "until it is read");
+    // Queue 0 wakes nobody here.
+    driver.notify(0);
+    driver.notify(1);
+    wait_for("the device to ask for a reset", || driver.broken());
+    used.store(1, Ordering::SeqCst);
+    assert_eq!((driver.read(0x060), driver.read(0x060)), (3, 2));
+    driver.write(0x064, 2);
+    assert_eq!(driver.read(0x060), 0);
+    driver.write(0x070, 0);
+    used.store(1, Ordering::SeqCst);
+    assert_eq!((driver.read(0x060), used.load(Ordering::SeqCst)), (0, 1), "nobody is asked after a reset");
 }

@@ -10,6 +10,7 @@ use virtio_bindings::virtio_net::{
 };
 
 use super::control::{ControlWorker, use_pairs};
+use super::kernel;
 use super::limits::{InterfaceHandle, SharedLimits};
 use super::metadata::Metadata;
 use super::receive::Receive;
@@ -18,7 +19,7 @@ use super::{FRAME_MAX, FRAME_MAX_PLAIN, FRAME_OVERHEAD};
 use crate::config::{MmdsConfig, NetworkInterface};
 use crate::metrics::NetMetrics;
 use crate::mmds::{Mmds, Wire};
-use crate::net::{Offload, Port};
+use crate::net::{Offload, Port, Vhost};
 use crate::virtio::device::{Activation, NeedsReset, Share, VirtioDevice, read_config_space};
 use crate::virtio::features;
 use crate::virtio::ring::Ring;
@@ -59,6 +60,8 @@ pub struct NetDevice {
     shared: Shared,
     /// The host's ends, one a pair of queues.
     ports: Vec<Arc<Port>>,
+    /// The kernel's, one a pair, where it serves the queues.
+    vhost: Vec<Arc<Vhost>>,
     queue_sizes: Vec<u16>,
     metadata: Option<(Mmds, Wire)>,
 }
@@ -86,13 +89,19 @@ impl NetDevice {
             queue_sizes.push(CONTROL_SIZE);
         }
         let (id, mtu) = (spec.iface_id.clone(), spec.mtu);
-        Ok(NetDevice { id, config, mtu, shared, ports, queue_sizes, metadata: None })
+        Ok(NetDevice { id, config, mtu, shared, ports, vhost: Vec::new(), queue_sizes, metadata: None })
     }
 
     /// The same with the metadata service on it, whose frames the host never sees.
     pub fn with_metadata(mut self, mmds: Mmds, config: MmdsConfig) -> NetDevice {
         let mtu = self.mtu.unwrap_or(MTU_USUAL);
         self.metadata = Some((mmds, Wire { config, mtu }));
+        self
+    }
+
+    /// The same with the kernel in the worker's place, by one of these for each pair of queues.
+    pub fn with_vhost(mut self, vhost: Vec<Vhost>) -> NetDevice {
+        self.vhost = vhost.into_iter().map(Arc::new).collect();
         self
     }
 
@@ -122,7 +131,9 @@ impl VirtioDevice for NetDevice {
     fn features(&self) -> u64 {
         let offloads = if self.shared.port.offloads() { OFFLOADS } else { 0 };
         let pairs = if self.ports.len() > 1 { PAIRS } else { 0 };
-        FEATURES | offloads | pairs | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU
+        let ours = FEATURES | offloads | pairs | u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU;
+        // What the kernel would have to know must be known to all of it.
+        self.vhost.iter().fold(ours, |ours, vhost| ours & (vhost.features() | !kernel::FEATURES))
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -134,53 +145,71 @@ impl VirtioDevice for NetDevice {
     }
 
     fn threads(&self) -> usize {
-        if self.ports.len() > 1 { self.ports.len() } else { 0 }
+        if self.ports.len() > 1 && self.vhost.is_empty() { self.ports.len() } else { 0 }
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let failed = || self.shared.metrics.activate_fails.increment();
         self.workers(activation).inspect_err(|_| failed())
     }
 }
 
 impl NetDevice {
-    fn workers(&self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn workers(&self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let accepted = activation.features;
         let has = |bit: u32| accepted & 1 << bit != 0;
-        // The driver cannot take unfinished packets without unfinished checksums (section 5.1.3.1).
-        let checksum = has(VIRTIO_NET_F_GUEST_CSUM);
-        let offload = Offload {
-            checksum,
-            tso4: checksum && has(VIRTIO_NET_F_GUEST_TSO4),
-            tso6: checksum && has(VIRTIO_NET_F_GUEST_TSO6),
-            ufo: checksum && has(VIRTIO_NET_F_GUEST_UFO),
-        };
-        self.shared.port.set_offload(offload).map_err(|_| NeedsReset)?;
-        let large = offload.tso4 || offload.tso6 || offload.ufo;
-        let plain = FRAME_MAX_PLAIN.max(u64::from(self.mtu.unwrap_or_default()) + FRAME_OVERHEAD);
-        let frame_max = if large { FRAME_MAX } else { plain };
-        let mergeable = has(VIRTIO_NET_F_MRG_RXBUF);
+        self.shared.port.set_offload(offload(accepted)).map_err(|_| NeedsReset)?;
         // Without the feature there is one pair, and the control queue is behind that.
         let pairs = if has(VIRTIO_NET_F_MQ) { self.ports.len() } else { 1 };
         use_pairs(&self.ports, 1).map_err(|_| NeedsReset)?;
-        let mut rings = Ring::from_activation(activation).into_iter();
+        let metrics = &self.shared.metrics;
+        let by_kernel = self.vhost.iter().zip(&self.ports).take(pairs).enumerate();
+        let by_kernel =
+            by_kernel.map(|(number, (vhost, port))| kernel::share(vhost, port, number, &activation, metrics));
+        let mut shares = by_kernel.collect::<Result<Vec<_>, _>>()?;
+        let mut rings = Ring::from_activation(activation);
+        let behind = rings.split_off(rings.len().min(2 * pairs));
+        if self.vhost.is_empty() {
+            shares = self.pairs(rings, accepted)?;
+        }
+        if let (true, Some(ring)) = (has(VIRTIO_NET_F_CTRL_VQ), behind.into_iter().next()) {
+            let worker = Box::new(ControlWorker::new(ring, self.ports.iter().take(pairs).cloned().collect()));
+            shares.push(Share { worker, queues: 2 * pairs..2 * pairs + 1, used: None });
+        }
+        Ok(shares)
+    }
+
+    /// Workers of ours for `rings`, two a pair.
+    fn pairs(&self, rings: Vec<Ring>, accepted: u64) -> Result<Vec<Share>, NeedsReset> {
+        let Offload { tso4, tso6, ufo, .. } = offload(accepted);
+        let plain = FRAME_MAX_PLAIN.max(u64::from(self.mtu.unwrap_or_default()) + FRAME_OVERHEAD);
+        let frame_max = if tso4 || tso6 || ufo { FRAME_MAX } else { plain };
+        let mergeable = accepted & 1 << VIRTIO_NET_F_MRG_RXBUF != 0;
         let mut shares = Vec::new();
-        for (number, port) in self.ports.iter().take(pairs).enumerate() {
-            let (Some(receive), Some(transmit)) = (rings.next(), rings.next()) else {
-                return Err(NeedsReset);
-            };
+        let mut rings = rings.into_iter();
+        for (number, port) in self.ports.iter().enumerate() {
+            let (Some(receive), Some(transmit)) = (rings.next(), rings.next()) else { break };
             let receive = Receive::new(receive, frame_max, mergeable);
             let metadata = self.metadata.clone().map(|(mmds, wire)| Metadata::new(mmds, wire));
             let metadata = metadata.transpose().map_err(|_| NeedsReset)?;
             let shared = Shared { port: Arc::clone(port), ..self.shared.clone() };
             let worker = Box::new(NetWorker::new(receive, transmit, shared, metadata));
-            shares.push(Share { worker, queues: 2 * number..2 * number + 2 });
-        }
-        if let (true, Some(ring)) = (has(VIRTIO_NET_F_CTRL_VQ), rings.next()) {
-            let worker = Box::new(ControlWorker::new(ring, self.ports.iter().take(pairs).cloned().collect()));
-            shares.push(Share { worker, queues: 2 * pairs..2 * pairs + 1 });
+            shares.push(Share { worker, queues: 2 * number..2 * number + 2, used: None });
         }
         Ok(shares)
+    }
+}
+
+/// What a driver with these features finishes itself.
+fn offload(accepted: u64) -> Offload {
+    let has = |bit: u32| accepted & 1 << bit != 0;
+    // It cannot take unfinished packets without unfinished checksums (section 5.1.3.1).
+    let checksum = has(VIRTIO_NET_F_GUEST_CSUM);
+    Offload {
+        checksum,
+        tso4: checksum && has(VIRTIO_NET_F_GUEST_TSO4),
+        tso6: checksum && has(VIRTIO_NET_F_GUEST_TSO6),
+        ufo: checksum && has(VIRTIO_NET_F_GUEST_UFO),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod control;
 mod device;
+mod kernel;
 mod limits;
 mod metadata;
 mod receive;

@@ -98,7 +98,7 @@ impl VirtioDevice for PmemDevice {
         self.backing.metrics.cfg_fails.increment();
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let [flushes] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| {
             self.backing.metrics.activate_fails.increment();
             NeedsReset

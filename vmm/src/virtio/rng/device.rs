@@ -57,7 +57,7 @@ impl VirtioDevice for RngDevice {
 
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let [requests] = <[Ring; 1]>::try_from(Ring::from_activation(activation)).map_err(|_| {
             self.metrics.activate_fails.increment();
             NeedsReset

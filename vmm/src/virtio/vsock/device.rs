@@ -108,7 +108,7 @@ impl VirtioDevice for VsockDevice {
         read_config_space(&self.guest_cid.to_le_bytes(), offset, data);
     }
 
-    fn activate(&mut self, activation: Activation) -> Result<Vec<Share>, NeedsReset> {
+    fn activate(&mut self, activation: Activation<'_>) -> Result<Vec<Share>, NeedsReset> {
         let rings = <[Ring; 3]>::try_from(Ring::from_activation(activation)).map_err(|_| NeedsReset)?;
         let listener = self.listener.try_clone().map_err(|_| NeedsReset)?;
         let side = Side { guest_cid: self.guest_cid, metrics: Arc::clone(&self.metrics) };

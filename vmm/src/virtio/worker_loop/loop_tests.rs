@@ -191,3 +191,53 @@ fn a_worker_that_does_not_come_back_holds_nobody_and_gets_no_further_turn() {
     wait_for("what came meanwhile", || entered.load(Ordering::SeqCst) == 2);
     drop(release);
 }
+
+/// A worker that has others work for it, who can be held but not always let go.
+struct Employer {
+    at_work: Arc<AtomicBool>,
+    stays: bool,
+}
+
+impl Worker for Employer {
+    fn queue_notified(&mut self, _index: u16) -> Result<Turn, NeedsReset> {
+        Ok(Turn::Done)
+    }
+    fn suspend(&mut self) {
+        assert!(self.at_work.swap(false, Ordering::SeqCst), "held twice");
+    }
+    fn resume(&mut self) -> Result<(), NeedsReset> {
+        assert!(!self.at_work.swap(self.stays, Ordering::SeqCst), "let go twice");
+        if self.stays { Ok(()) } else { Err(NeedsReset) }
+    }
+}
+
+#[test]
+fn who_works_for_a_worker_is_held_with_it() {
+    let machine = Machine::new();
+    let (at_work, broken) = (Arc::new(AtomicBool::new(true)), Arc::<AtomicUsize>::default());
+    let attach = |stays| {
+        let worker = Box::new(Employer { at_work: at_work.clone(), stays });
+        let note = broken.clone();
+        let on_broken = move || assert_eq!(note.fetch_add(1, Ordering::SeqCst), 0);
+        machine.handle().attach(worker, &[], Box::new(on_broken)).unwrap()
+    };
+    let id = attach(true);
+    for _ in 0..3 {
+        machine.handle().suspend();
+        machine.handle().suspend();
+        assert!(!at_work.load(Ordering::SeqCst));
+        machine.handle().resume().unwrap();
+        machine.handle().resume().unwrap();
+        assert!(at_work.load(Ordering::SeqCst));
+    }
+    machine.handle().detach(id);
+    let id = attach(false);
+    machine.handle().suspend();
+    machine.handle().resume().unwrap();
+    assert_eq!(
+        (broken.load(Ordering::SeqCst), Arc::strong_count(&at_work)),
+        (1, 1),
+        "it is gone, and told so"
+    );
+    machine.handle().detach(id);
+}

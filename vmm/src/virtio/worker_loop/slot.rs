@@ -174,6 +174,12 @@ impl Slot {
         if !std::mem::take(&mut state.silent) {
             return;
         }
+        if let Body::Worker { worker, .. } = &mut state.body
+            && worker.resume().is_err()
+        {
+            state.end(epoll);
+            return;
+        }
         for (index, queue) in (0..).zip(&state.fixed) {
             // It was registered before, so that it can be.
             let _ = add(epoll, *queue, QUEUE_EVENTS, Wake::Queue(index).pack(self.id));
@@ -207,13 +213,16 @@ impl Slot {
 }
 
 impl State {
-    /// Stops listening until [`Slot::resume`].
+    /// Stops listening, and what works for the worker, until [`Slot::resume`].
     fn silence(&mut self, epoll: &Epoll) {
         if std::mem::replace(&mut self.silent, true) {
             return;
         }
         self.fixed.iter().for_each(|descriptor| remove(epoll, *descriptor));
         self.listening.drain(..).for_each(|(descriptor, _)| remove(epoll, descriptor));
+        if let Body::Worker { worker, .. } = &mut self.body {
+            worker.suspend();
+        }
     }
 
     /// Makes what is listened to equal to what the worker wants.

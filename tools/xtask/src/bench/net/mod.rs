@@ -50,7 +50,7 @@ pub fn run(args: &NetArgs) -> Result<u8> {
     let mut subjects = carried.subjects(&args.common.peer)?;
     let vhost = |subject: &Subject| {
         let name = format!("{} vhost", subject.name);
-        (subject.kind == Kind::QemuMicrovm).then(|| Subject::new(&name, subject.kind, &subject.program))
+        (subject.kind != Kind::Firecracker).then(|| Subject::new(&name, subject.kind, &subject.program))
     };
     let by_kernel: Vec<Subject> = subjects.iter().filter_map(vhost).collect();
     let vhost = by_kernel.iter().map(|subject| subject.name.clone()).collect();

@@ -78,8 +78,11 @@ fn command(subject: &Subject, plan: &Plan) -> Result<Command> {
         return Ok(command);
     }
     let mut config = plan.guest.config();
-    config["network-interfaces"] =
-        json!([{"iface_id": "eth0", "host_dev_name": link::TAP, "guest_mac": plan::MAC}]);
+    let mut interface = json!({"iface_id": "eth0", "host_dev_name": link::TAP, "guest_mac": plan::MAC});
+    if plan.vhost.contains(&subject.name) {
+        interface["vhost"] = json!(true);
+    }
+    config["network-interfaces"] = json!([interface]);
     fs::write(&path, config.to_string()).context("Cannot write the VMM's configuration")?;
     Ok(command)
 }
