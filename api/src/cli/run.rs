@@ -59,6 +59,15 @@ pub struct Run {
     /// How the machine is connected: to the machines' bridge, which needs a daemon of root's, or by passt.
     #[arg(long, value_name = "bridge|passt", default_value = "bridge", value_parser = network)]
     net: NetworkKind,
+    /// Let the host's kernel serve the network's queues, where the network is not limited (/dev/vhost-net).
+    #[arg(long)]
+    net_vhost: bool,
+    /// Pairs of queues of the network, up to one a processor.
+    #[arg(long, value_name = "N", default_value = "1")]
+    net_queues: u8,
+    /// Queues of each drive, up to one a processor.
+    #[arg(long, value_name = "N", default_value = "1")]
+    io_queues: u8,
     #[command(flatten)]
     rates: RateFlags,
     #[command(flatten)]
@@ -214,6 +223,9 @@ impl Run {
             rates: self.rates.into(),
             container: self.container.spec()?,
             network: self.net,
+            vhost: self.net_vhost,
+            network_queues: self.net_queues,
+            disk_queues: self.io_queues,
             userns: self.userns,
             // In the foreground this program deletes it, once its output is read.
             auto_remove: self.rm && self.detach,

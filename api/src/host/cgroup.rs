@@ -15,7 +15,7 @@ const PARENT: &str = "bulkhead";
 const VMM_MEMORY_MIB: u64 = 64;
 /// What a passt needs (22 MiB and its sockets' buffers), with room to spare.
 const PASST_MEMORY_MIB: u64 = 64;
-/// Threads of a VMM besides its processors, with room to spare.
+/// Threads of a VMM besides, with room to spare.
 const VMM_THREADS: u32 = 32;
 
 /// Beneath which group ours are.
@@ -40,8 +40,8 @@ pub fn is_there() -> bool {
 }
 
 /// Makes a machine's group; answers its `cgroup.procs`, or nothing on a host without version 2, and for a user
-/// who may make none.
-pub fn make(id: &str, memory_mib: u32, vcpus: u8, passt: bool) -> Result<Option<PathBuf>, HostError> {
+/// who may make none. `threads` are those of the VMM that the machine's shape brings.
+pub fn make(id: &str, memory_mib: u32, threads: u32, passt: bool) -> Result<Option<PathBuf>, HostError> {
     if !is_there() {
         return Ok(None);
     }
@@ -63,7 +63,7 @@ pub fn make(id: &str, memory_mib: u32, vcpus: u8, passt: bool) -> Result<Option<
     let passt = if passt { PASST_MEMORY_MIB } else { 0 };
     let memory = (u64::from(memory_mib) + VMM_MEMORY_MIB + passt) << 20;
     let _ = fs::write(group.join("memory.max"), memory.to_string());
-    let _ = fs::write(group.join("pids.max"), (u32::from(vcpus) + VMM_THREADS).to_string());
+    let _ = fs::write(group.join("pids.max"), (threads + VMM_THREADS).to_string());
     Ok(Some(group.join("cgroup.procs")))
 }
 

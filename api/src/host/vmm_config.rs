@@ -69,6 +69,12 @@ pub struct VmmSpec {
     pub interface: &'static str,
     /// What it is behind.
     pub wire: Wire,
+    /// Whether the host's kernel serves its queues.
+    pub vhost: bool,
+    /// How many pairs of queues it has.
+    pub network_queues: u8,
+    /// How many queues each drive has.
+    pub disk_queues: u8,
     /// The guest's MAC address.
     pub mac: String,
     /// The hybrid vsock's socket.
@@ -106,6 +112,8 @@ struct DriveConfig<'a> {
     is_root_device: bool,
     is_read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate_limiter: Option<&'a Value>,
 }
 
@@ -124,6 +132,10 @@ struct Interface<'a> {
     backend: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vhost: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rx_rate_limiter: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +168,7 @@ impl VmmSpec {
                 boot_args: &self.boot_args,
             },
         };
+        let several = |queues: u8| Some(queues).filter(|queues| *queues > 1);
         let drives = self
             .drives
             .iter()
@@ -166,6 +179,7 @@ impl VmmSpec {
                 // The command line names no root device: initd mounts the root itself.
                 is_root_device: false,
                 is_read_only: drive.read_only,
+                queues: several(self.disk_queues),
                 rate_limiter: self.disk_limiter.as_ref(),
             })
             .collect();
@@ -184,6 +198,8 @@ impl VmmSpec {
                 host_dev_name,
                 backend,
                 mtu,
+                vhost: self.vhost.then_some(true),
+                queues: several(self.network_queues),
                 rx_rate_limiter: self.receive_limiter.as_ref(),
                 tx_rate_limiter: self.transmit_limiter.as_ref(),
             }],
@@ -213,6 +229,9 @@ mod tests {
             transmit_limiter: None,
             interface: "eth0",
             wire: Wire::Tap("bh0".into()),
+            vhost: false,
+            network_queues: 1,
+            disk_queues: 1,
             mac: "02:00:00:00:00:01".into(),
             vsock: "/v".into(),
         };
@@ -228,6 +247,15 @@ mod tests {
         assert_eq!(value["network-interfaces"][0]["host_dev_name"], "bh0");
         assert_eq!(value["vsock"]["guest_cid"], 3);
         assert!(value["network-interfaces"][0].get("backend").is_none());
+        for added in ["vhost", "queues"] {
+            assert!(value["network-interfaces"][0].get(added).is_none());
+        }
+        assert!(value["drives"][0].get("queues").is_none());
+        let spec = VmmSpec { vhost: true, network_queues: 2, disk_queues: 3, ..spec };
+        let value: Value = serde_json::from_str(&spec.render().unwrap()).unwrap();
+        assert_eq!(value["network-interfaces"][0]["vhost"], true);
+        assert_eq!(value["network-interfaces"][0]["queues"], 2);
+        assert_eq!((&value["drives"][0]["queues"], &value["drives"][1]["queues"]), (&3.into(), &3.into()));
         let wire = Wire::Passt("/p.sock".into());
         let spec = VmmSpec { boot: Boot::Appliance { disk: "/a".into() }, wire, ..spec };
         let value: Value = serde_json::from_str(&spec.render().unwrap()).unwrap();

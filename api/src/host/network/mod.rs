@@ -34,6 +34,8 @@ const TAP_PREFIX: &str = "bh-";
 pub struct Endpoint {
     /// Its tap.
     pub tap: String,
+    /// For how many queues that is.
+    pub queues: u8,
     /// Its MAC address.
     pub mac: String,
     /// Its address.
@@ -45,7 +47,12 @@ pub struct Endpoint {
 impl Endpoint {
     /// The place of the machine with that id and address.
     pub fn new(id: &str, address: Ipv4Addr, ports: Vec<Published>) -> Self {
-        Self { tap: tap_name(id), mac: mac_of(address), address, ports }
+        Self { tap: tap_name(id), queues: 1, mac: mac_of(address), address, ports }
+    }
+
+    /// The same with a tap for so many queues, when one is made.
+    pub fn with_queues(self, queues: u8) -> Self {
+        Self { queues, ..self }
     }
 }
 
@@ -177,7 +184,7 @@ impl Network {
         self.bring_up(state, &links).await?;
         if fresh {
             links.remove(&endpoint.tap).await?;
-            tap::make(&endpoint.tap)?;
+            tap::make(&endpoint.tap, endpoint.queues)?;
         }
         links.enslave(&endpoint.tap, BRIDGE).await?;
         state.endpoints.insert(id.to_owned(), endpoint);

@@ -18,8 +18,8 @@ struct InterfaceRequest {
     rest: [u8; 22],
 }
 
-/// Makes a tap.
-pub fn make(name: &str) -> Result<(), HostError> {
+/// Makes a tap; for several `queues` of one kind, and for one of another.
+pub fn make(name: &str, queues: u8) -> Result<(), HostError> {
     let path = Path::new("/dev/net/tun");
     let device =
         OpenOptions::new().read(true).write(true).open(path).map_err(HostError::file("open", path))?;
@@ -29,6 +29,7 @@ pub fn make(name: &str) -> Result<(), HostError> {
         source: Box::new(source),
     };
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+    let flags = if queues > 1 { flags | libc::IFF_MULTI_QUEUE } else { flags };
     let mut request = InterfaceRequest {
         name: [0; libc::IFNAMSIZ],
         flags: (flags & 0xffff) as libc::c_short,

@@ -88,6 +88,9 @@ pub fn vmm_spec(
         transmit_limiter: rates::transmit(&machine.spec.rates),
         interface: INTERFACE,
         wire: wire.clone(),
+        vhost: machine.spec.vhost,
+        network_queues: machine.spec.network_queues,
+        disk_queues: machine.spec.disk_queues,
         mac: mac.clone(),
         vsock: layout.vsock(id),
     }
@@ -97,6 +100,15 @@ pub fn vmm_spec(
 pub fn drive_ids(machine: &Machine) -> Vec<String> {
     let volumes = (0..machine.spec.volumes.len()).map(volume_id);
     [ROOT.to_owned(), LAYER.to_owned()].into_iter().chain(volumes).collect()
+}
+
+/// How many threads its VMM has for processors and queues; those of the kernel's vhost are the process's own, too,
+/// since Linux 6.4.
+pub fn threads(machine: &Machine) -> u32 {
+    let spec = &machine.spec;
+    let drives = u32::try_from(drive_ids(machine).len()).unwrap_or(u32::MAX);
+    let queues = drives.saturating_mul(spec.disk_queues.into()) + u32::from(spec.network_queues);
+    u32::from(spec.vcpus) + queues
 }
 
 fn volume_id(number: usize) -> String {

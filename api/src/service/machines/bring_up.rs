@@ -131,7 +131,7 @@ impl Service {
             console: self.layout.console(id),
             log: self.layout.vmm_log(id),
             exit_record: self.layout.exit_record(id),
-            cgroup: cgroup::make(id, machine.spec.memory_mib, machine.spec.vcpus, listener.is_some())?,
+            cgroup: cgroup::make(id, machine.spec.memory_mib, boot::threads(machine), listener.is_some())?,
         };
         let started = SystemTime::now();
         let process = Arc::new(process::start(&launch)?);

@@ -39,7 +39,8 @@ impl Service {
         }
         let address =
             machine.status.address.ok_or_else(|| HostError::RangeFull { subnet: subnet.to_string() })?;
-        let endpoint = Endpoint::new(id, address, start::published(machine));
+        let endpoint =
+            Endpoint::new(id, address, start::published(machine)).with_queues(machine.spec.network_queues);
         let route = self.network.attach(id, endpoint.clone()).await?;
         Ok(Attachment { wire: Wire::Tap(endpoint.tap), mac: endpoint.mac, address, route })
     }

@@ -28,6 +28,7 @@ impl Service {
         let id = self.machine(name).await?.metadata.id;
         let _turn = self.turn(&id).await;
         let machine = self.machine(&id).await?;
+        validate::rates_of(&machine.spec, &change.rates)?;
         if machine.status.phase == Phase::Creating {
             // Its VMM has read the old rates, perhaps, and cannot be told of others yet, perhaps.
             let message = format!("Machine {} is on its way up", machine.metadata.name);

@@ -3,7 +3,7 @@
 mod container;
 
 use crate::service::error::ServiceError;
-use crate::service::model::{MAX_RATE, MachineSpec, PortSpec, Rates, VolumeSpec};
+use crate::service::model::{MAX_RATE, MachineSpec, NetworkKind, PortSpec, Rates, VolumeSpec};
 
 pub use container::rlimits;
 
@@ -132,6 +132,18 @@ pub fn rates(rates: &Rates) -> Result<(), ServiceError> {
     fields.into_iter().try_for_each(|(field, rate)| within(field, rate.unwrap_or(0), 0, MAX_RATE))
 }
 
+/// Rates of a machine that is so connected.
+pub fn rates_of(spec: &MachineSpec, wanted: &Rates) -> Result<(), ServiceError> {
+    rates(wanted)?;
+    if spec.vhost && (wanted.network_receive_bytes_per_s.or(wanted.network_transmit_bytes_per_s)).is_some() {
+        return Err(invalid(
+            "rates",
+            "the network has no rates with vhost: the host's kernel moves its frames",
+        ));
+    }
+    Ok(())
+}
+
 /// A whole specification.
 pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     image_name("image", &spec.image)?;
@@ -156,6 +168,8 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     }
     words(spec)?;
     within("vcpus", u64::from(spec.vcpus), 1, 32)?;
+    within("network_queues", spec.network_queues.into(), 1, spec.vcpus.into())?;
+    within("disk_queues", spec.disk_queues.into(), 1, spec.vcpus.into())?;
     within("memory_mib", u64::from(spec.memory_mib), 64, 1_048_576)?;
     within("root_size_mib", u64::from(spec.root_size_mib), 16, 1_048_576)?;
     within("stop_timeout_s", u64::from(spec.stop_timeout_s), 0, 3600)?;
@@ -171,7 +185,13 @@ pub fn machine(spec: &MachineSpec) -> Result<(), ServiceError> {
     if spec.limits.cpus.is_some_and(|cpus| !(0.01..=32.0).contains(&cpus)) {
         return Err(invalid("limits.cpus", "the limit is not 0.01 to 32"));
     }
-    rates(&spec.rates)?;
+    rates_of(spec, &spec.rates)?;
+    if spec.network == NetworkKind::Passt && spec.vhost {
+        return Err(invalid("vhost", "vhost is for the bridge: passt has no tap"));
+    }
+    if spec.network == NetworkKind::Passt && spec.network_queues > 1 {
+        return Err(invalid("network_queues", "passt has one pair of queues"));
+    }
     if spec.ports.len() > MAX_PORTS || spec.volumes.len() > MAX_VOLUMES {
         return Err(invalid(
             "ports",

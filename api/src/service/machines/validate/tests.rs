@@ -20,6 +20,8 @@ fn good_specifications() {
         serde_json::json!({"container": {"ulimits": [{"name": "nofile", "soft": 1, "hard": 2}, {"name": "core"}]}}),
         serde_json::json!({"container": {"sysctls": {"net.core.somaxconn": "1"}}}),
         serde_json::json!({"container": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}),
+        serde_json::json!({"vcpus": 4, "network_queues": 4, "disk_queues": 2, "vhost": true}),
+        serde_json::json!({"vhost": true, "rates": {"disk_requests_per_s": 7}}),
     ] {
         assert!(machine(&spec(&change)).is_ok(), "{change}");
     }
@@ -38,6 +40,13 @@ fn bad_specifications_name_the_field() {
         (serde_json::json!({"user": "a b"}), "user"),
         (serde_json::json!({"vcpus": 0}), "vcpus"),
         (serde_json::json!({"vcpus": 33}), "vcpus"),
+        (serde_json::json!({"vhost": true, "network": "passt"}), "vhost"),
+        (serde_json::json!({"network_queues": 2}), "network_queues"),
+        (serde_json::json!({"network_queues": 0}), "network_queues"),
+        (serde_json::json!({"vcpus": 2, "network_queues": 2, "network": "passt"}), "network_queues"),
+        (serde_json::json!({"vcpus": 2, "disk_queues": 3}), "disk_queues"),
+        (serde_json::json!({"vhost": true, "rates": {"network_receive_bytes_per_s": 0}}), "rates"),
+        (serde_json::json!({"vhost": true, "rates": {"network_transmit_bytes_per_s": 9}}), "rates"),
         (serde_json::json!({"memory_mib": 1}), "memory_mib"),
         (serde_json::json!({"root_size_mib": 15}), "root_size_mib"),
         (serde_json::json!({"limits": {"cpus": 0.0}}), "limits.cpus"),
