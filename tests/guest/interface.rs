@@ -10,15 +10,18 @@ use serde_json::{Value, json};
 
 const IPERF: &str = "/usr/bin/iperf3";
 
-fn folder() -> tempfile::TempDir {
+/// A folder for a test of interfaces.
+pub fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bulkhead-net-").tempdir().expect("a temporary folder")
 }
 
-fn start(folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
+/// A machine with one processor whose interface `eth0` is on `tap`; `script` runs when it is up.
+pub fn start(folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
     start_with(1, folder, tap, interface, script)
 }
 
-fn start_with(vcpus: u8, folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
+/// The same with so many processors.
+pub fn start_with(vcpus: u8, folder: &Path, tap: &tap::Tap, interface: &Value, script: &str) -> Bare {
     let script = format!("{}\n{script}\necho DONE; sleep 1000", tap::UP);
     let initramfs = root::with_modules(folder, &script);
     let mut interface = interface.clone();
@@ -49,9 +52,10 @@ impl Drop for Server {
     }
 }
 
-#[test]
-fn what_is_sent_arrives_both_ways() {
-    let (folder, tap) = (folder(), tap::Tap::new("tap-both"));
+/// Sends random bytes both ways by TCP through an interface with an MTU and an address, and more besides, on a tap of
+/// that name; nothing may be lost or changed. Gives what the machine has counted of it.
+pub fn both_ways(tap: &'static str, more: &Value) -> Value {
+    let (folder, tap) = (folder(), tap::Tap::new(tap));
     programs::add(folder.path(), &[IPERF]);
     let _iperf = Server::start(IPERF, &["-s", "-B", tap::HOST]);
     let sent = folder.path().join("sent");
@@ -75,7 +79,8 @@ nc 172.31.7.1 7002 </tmp/a; echo SENT
 for way in "" -R; do
 iperf3 -c 172.31.7.1 -t 5 -J $way > /tmp/json; grep -c '"error"' /tmp/json; grep bits_per_second /tmp/json | tail -n 1
 done"#;
-    let interface = json!({"mtu": 1400, "guest_mac": "06:00:00:00:00:07"});
+    let mut interface = json!({"mtu": 1400, "guest_mac": "06:00:00:00:00:07"});
+    interface.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let mut machine = start(folder.path(), &tap, &interface, script);
     let console = machine.await_console("DONE");
     eprintln!("{console}");
@@ -89,7 +94,12 @@ done"#;
     let ping = run(Command::new("ping").args(["-c", "3", "-i", "0.2", tap::GUEST]), Duration::from_secs(30));
     assert!(ping.stdout.contains(" 0% packet loss"), "{}", ping.stdout);
     assert_eq!(console.matches("bits_per_second").count(), 2, "{console}");
-    let net = machine.counted(&folder.path().join("metrics"), "net_eth0");
+    machine.counted(&folder.path().join("metrics"), "net_eth0")
+}
+
+#[test]
+fn what_is_sent_arrives_both_ways() {
+    let net = both_ways("tap-both", &json!({}));
     assert!(net["tx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert!(net["rx_bytes_count"].as_u64() > Some(8 << 20), "{net}");
     assert_eq!((&net["tx_malformed_frames"], &net["tx_spoofed_mac_count"]), (&json!(0), &json!(0)), "{net}");

@@ -32,4 +32,5 @@ mod sources;
 mod starts;
 mod storage;
 mod users;
+mod vhost;
 mod vsock;
