@@ -11,6 +11,7 @@
 //! | `GET /v1/containers/ID/wait` | | 200 [`ExitStatus`], when the container has ended |
 //! | `GET /v1/containers/ID/logs?since=N&follow=BOOL` | | 200, a stream of log frames |
 //! | `POST /v1/containers/ID/exec` | [`ExecProcess`](crate::exec::ExecProcess) | 101 and a stream both ways, or 204 |
+//! | `POST /v1/containers/ID/copy` | [`CopyRequest`](crate::copy::CopyRequest) | 101 and a stream both ways |
 //! | `DELETE /v1/containers/ID` | | 204 (409 while it runs) |
 //! | `POST /v1/power-off` | [`PowerOff`] | 202 |
 //!

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-use bulkhead_protocol::{agent, boot, exec, exit, image, oci};
+use bulkhead_protocol::{agent, boot, copy, exec, exit, image, oci};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -290,6 +290,17 @@ fn samples() -> BTreeMap<&'static str, Value> {
             "agent.Fault",
             sample(&agent::Fault { message: "There is no container redis".into(), code: Some(127) }),
         ),
+        (
+            "copy.CopyRequest",
+            sample(&copy::CopyRequest {
+                path: "/etc".into(),
+                action: copy::CopyAction::Read,
+                name: Some("etc".into()),
+                follow: true,
+                owners: false,
+            }),
+        ),
+        ("copy.PathStat", sample(&copy::PathStat { kind: copy::PathKind::Folder, path: "/usr/bin".into() })),
         (
             "exec.ExecProcess",
             sample(&exec::ExecProcess {

@@ -77,7 +77,8 @@ async fn route(
             let query = logs::Query::parse(request.uri().query())?;
             Ok(body::stream(logs::stream(Arc::clone(&container.log), &query)))
         }
-        (Method::POST, ["containers", id, "exec"]) => exec::answer(server, id, request, aftermath).await,
+        (Method::POST, ["containers", id, "exec"]) => exec::exec(server, id, request, aftermath).await,
+        (Method::POST, ["containers", id, "copy"]) => exec::copy(server, id, request, aftermath).await,
         (Method::POST, ["power-off"]) => {
             let wanted: PowerOff = body::read(request).await?;
             containers.end_machine(wanted.code);
@@ -97,7 +98,7 @@ fn wrong_method(rest: &[&str]) -> Option<Response<Answer>> {
         ["ready"] | ["containers", _, "wait" | "logs"] => "GET",
         ["containers"] => "GET, POST",
         ["containers", _] => "GET, DELETE",
-        ["containers", _, "start" | "signal" | "exec"] | ["power-off"] => "POST",
+        ["containers", _, "start" | "signal" | "exec" | "copy"] | ["power-off"] => "POST",
         _ => return None,
     };
     let refusal = Refusal(StatusCode::METHOD_NOT_ALLOWED, format!("This resource has {allowed}"));

@@ -28,9 +28,6 @@ use crate::reaper::Exit;
 /// How long a process may take to enter the container, and its program to begin.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was asked, for errors.
-const VERB: &str = "run a process in";
-
 /// A process that has begun.
 pub struct Exec {
     /// Its streams.
@@ -67,14 +64,48 @@ impl Containers {
             ..container.spec.clone()
         };
         check::process(&spec.process).map_err(|source| ContainerError::Spec { id: id.to_owned(), source })?;
-        let place = Arc::clone(&self.execs).try_acquire_owned().map_err(|_| ContainerError::TooManyExecs)?;
-        let spawn_failed = |source| ContainerError::Spawn { id: id.to_owned(), source };
         let ends = match size {
             Some(_) => Ends::of_terminal(),
             None => Ends::of_pipes(has_input, detached, container.root_ids()),
         };
-        let Ends { console, handed, mut streams } = ends.map_err(spawn_failed)?;
-        let (child, exit, control) = self.enter(&container, spec, &handed).map_err(spawn_failed)?;
+        let ends = ends.map_err(|source| ContainerError::Spawn { id: id.to_owned(), source })?;
+        let config = stage::Config {
+            hostname: container.hostname.clone(),
+            own_network: shape::own_network(&spec),
+            own_users: shape::own_users(&spec),
+            world: stage::World::Inside(stage::Inside {
+                namespaces: namespaces(&spec),
+                console: spec.process.terminal,
+                preserve: 0,
+                state: None,
+            }),
+            spec,
+        };
+        self.launch(&container, config, ends).await
+    }
+
+    /// Makes a process in the container's cgroup, and returns when it does what `config` says.
+    pub(super) async fn launch(
+        &self,
+        container: &Container,
+        config: stage::Config,
+        ends: Ends,
+    ) -> Result<Exec, ContainerError> {
+        let id = container.id.as_str();
+        let verb = match config.world {
+            stage::World::Copy(_) => "copy from or to",
+            _ => "run a process in",
+        };
+        let place = Arc::clone(&self.execs).try_acquire_owned().map_err(|_| ContainerError::TooManyExecs)?;
+        let Ends { console, handed, mut streams } = ends;
+        let (child, exit, control) =
+            self.enter(container, &config, &handed).map_err(|source| match source {
+                // It has ended, and the reaper is about to say so.
+                SpawnError::Enter(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                    container.state_error("entered")
+                }
+                source => ContainerError::Spawn { id: id.to_owned(), source },
+            })?;
         drop(handed);
         let (known, ended) = watch::channel(None);
         tokio::spawn(async move {
@@ -88,7 +119,7 @@ impl Containers {
             // One that has failed by itself ends by itself; one that has been too slow does not.
             let _ = rustix::process::pidfd_send_signal(&child.process, rustix::process::Signal::KILL);
         }
-        begun.map_err(|failure| failure.into_error(id, VERB))?;
+        begun.map_err(|failure| failure.into_error(id, verb))?;
         Ok(Exec { streams, exit: ended })
     }
 
@@ -96,29 +127,22 @@ impl Containers {
     fn enter(
         &self,
         container: &Container,
-        spec: Spec,
+        config: &stage::Config,
         handed: &[OwnedFd],
     ) -> Result<(Child, oneshot::Receiver<Exit>, UnixStream), SpawnError> {
         let socket_failed = |error| SpawnError::Descriptor("control", error);
         let (control, stage) = std::os::unix::net::UnixStream::pair().map_err(socket_failed)?;
         control.set_nonblocking(true).map_err(socket_failed)?;
         let control = UnixStream::from_std(control).map_err(socket_failed)?;
-        let config = written(&stage::Config {
-            hostname: container.hostname.clone(),
-            own_network: shape::own_network(&spec),
-            own_users: shape::own_users(&spec),
-            world: stage::World::Inside(stage::Inside {
-                namespaces: namespaces(&spec),
-                console: spec.process.terminal,
-                preserve: 0,
-                state: None,
-            }),
-            spec,
-        })?;
-        let mut descriptors = vec![stage.as_fd(), config.as_fd(), container.process.as_fd()];
+        let written = written(config)?;
+        let mut descriptors = vec![stage.as_fd(), written.as_fd(), container.process.as_fd()];
         descriptors.extend(handed.iter().map(|end| end.as_fd()));
         let spawn_in = |cgroup: BorrowedFd<'_>| {
-            let child = spawn::spawn_beside(&self.program, container.process.as_fd(), cgroup, &descriptors)?;
+            let child = match config.world {
+                // Nobody in the container sees who copies.
+                stage::World::Copy(_) => spawn::spawn(&self.program, 0, cgroup, &descriptors)?,
+                _ => spawn::spawn_beside(&self.program, container.process.as_fd(), cgroup, &descriptors)?,
+            };
             Ok((child.pid, child))
         };
         let open =
@@ -178,7 +202,7 @@ fn process(own: &Process, wanted: ExecProcess) -> Process {
 }
 
 /// Both ends of a process's streams.
-struct Ends {
+pub(super) struct Ends {
     /// Where the other side of its terminal comes from.
     console: Option<UnixStream>,
     /// What it gets.
@@ -196,7 +220,7 @@ impl Ends {
     }
 
     /// `owner` may open them anew, by /dev/stdout.
-    fn of_pipes(
+    pub(super) fn of_pipes(
         has_input: bool,
         detached: bool,
         owner: Option<(rustix::fs::Uid, rustix::fs::Gid)>,

@@ -2,6 +2,7 @@
 
 pub mod check;
 mod clone;
+mod copy;
 mod create;
 mod delete;
 mod disks;

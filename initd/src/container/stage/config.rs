@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use bulkhead_protocol::copy::CopyRequest;
 use bulkhead_protocol::oci::{NamespaceKind, Spec, State};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,8 @@ pub enum World {
     /// A container that is there: the container's first process, the console's socket; in a guest without one,
     /// input, output and errors.
     Inside(Inside),
+    /// The mounts of a container that is there: the container's first process, input, output and errors.
+    Copy(CopyRequest),
 }
 
 /// A guest's container.
@@ -101,7 +104,7 @@ impl World {
     /// How many descriptors above 2 the program gets.
     pub fn preserve(&self) -> u32 {
         match self {
-            Self::Guest(_) => 0,
+            Self::Guest(_) | Self::Copy(_) => 0,
             Self::Bundle(bundle) => bundle.preserve,
             Self::Inside(inside) => inside.preserve,
         }

@@ -7,6 +7,7 @@
 mod become_program;
 mod bundle;
 mod config;
+mod copy;
 mod guest;
 mod handed;
 mod init;
@@ -23,6 +24,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 pub use config::{Bundle, Config, Guest, HOOKS, Inside, PREPARED, Report, START, World};
 use handed::Handed;
 
+use bulkhead_archive::ArchiveError;
 use bulkhead_protocol::oci::State;
 
 use crate::console;
@@ -49,7 +51,14 @@ pub fn enter(numbers: Option<&str>) -> u8 {
     };
     let Handed { mut control, config, rest } = handed;
     let failure = match prepare(config, rest, &mut control) {
-        Ok((config, ready)) => go_on(&mut control, &config, ready),
+        Ok(Prepared::Program(program)) => {
+            let (config, ready) = *program;
+            go_on(&mut control, &config, ready)
+        }
+        Ok(Prepared::Copy(work)) => match wait_for_word(&mut control) {
+            Ok(()) => return work.run(control),
+            Err(error) => Failure::of_guest(&*error),
+        },
         Err(error) => Failure { by_caller: by_caller(&*error), ..Failure::of_guest(&*error) },
     };
     let report = Report { message: failure.message, by_caller: failure.by_caller, code: failure.code };
@@ -62,14 +71,23 @@ fn prepare(
     config: std::fs::File,
     rest: handed::Rest,
     control: &mut UnixStream,
-) -> Result<(Config, Ready), StageError> {
+) -> Result<Prepared, StageError> {
     let config = handed::read(config)?;
     let ready = match &config.world {
         World::Guest(guest) => guest::prepare(&config, guest, rest)?,
         World::Bundle(bundle) => bundle::prepare(&config, bundle, rest, control)?,
         World::Inside(inside) => inside::prepare(&config, inside, rest)?,
+        World::Copy(request) => return Ok(Prepared::Copy(copy::prepare(&config, request, rest)?)),
     };
-    Ok((config, ready))
+    Ok(Prepared::Program(Box::new((config, ready))))
+}
+
+/// What the process is ready for.
+enum Prepared {
+    /// To become a program.
+    Program(Box<(Config, Ready)>),
+    /// To copy.
+    Copy(copy::Work),
 }
 
 /// From the moment that all is ready to the program. Returns only to say why it did not begin.
@@ -102,6 +120,7 @@ impl Failure {
 fn by_caller(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref().is_some_and(RootfsError::by_caller)
         || error.downcast_ref().is_some_and(IdentityError::by_caller)
+        || error.is::<ArchiveError>()
 }
 
 /// Everything that is needed to become the program.
@@ -129,20 +148,25 @@ fn wait_for_start(control: &mut UnixStream, ready: &mut Ready) -> Result<(), Sta
         rustix::stdio::dup2_stdout(output)?;
         rustix::stdio::dup2_stderr(errors)?;
     }
+    let Some(listener) = ready.listener.take() else { return wait_for_word(control) };
     control.write_all(&[PREPARED])?;
     let mut word = [0];
-    if let Some(listener) = ready.listener.take() {
-        while word != [START] {
-            // The one before is closed by this, so that who made us hears no more.
-            *control = listener.accept()?.0;
-            // Who goes without a word has not started anything.
-            let _ = control.read(&mut word);
-        }
-    } else {
-        control.read_exact(&mut word)?;
-    }
-    if word != [START] {
-        return Err("process 1 says something else than start".into());
+    while word != [START] {
+        // The one before is closed by this, so that who made us hears no more.
+        *control = listener.accept()?.0;
+        // Who goes without a word has not started anything.
+        let _ = control.read(&mut word);
     }
     Ok(())
+}
+
+/// Says that all is ready to who made this process, and waits for the word.
+fn wait_for_word(control: &mut UnixStream) -> Result<(), StageError> {
+    control.write_all(&[PREPARED])?;
+    let mut word = [0];
+    control.read_exact(&mut word)?;
+    match word {
+        [START] => Ok(()),
+        _ => Err("process 1 says something else than start".into()),
+    }
 }
