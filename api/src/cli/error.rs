@@ -56,6 +56,12 @@ pub enum CliError {
         /// Docker's 125, 126 or 127.
         code: u8,
     },
+    /// A copy that is not whole.
+    #[error("{message}")]
+    Copy {
+        /// A sentence.
+        message: String,
+    },
     /// `run` could not do its part.
     #[error(transparent)]
     Before(Box<CliError>),

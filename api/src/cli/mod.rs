@@ -2,6 +2,8 @@
 
 mod client;
 mod container_flags;
+mod copy;
+mod copy_stream;
 mod doctor;
 mod error;
 mod events;
@@ -51,6 +53,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Run a command in a machine that runs.
     Exec(exec::Exec),
+    /// Copy files between a machine that runs and here.
+    Cp(copy::Cp),
     /// List machines.
     Ps(list::Ps),
     /// Print what a machine printed.
@@ -114,6 +118,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
         }
         Command::Run(command) => wait_for(command.execute(&client)),
         Command::Exec(command) => wait_for(command.execute(&client)),
+        Command::Cp(command) => wait_for(command.execute(&client)),
         Command::Ps(command) => wait_for(command.execute(&client)),
         Command::Logs(command) => wait_for(command.execute(&client)),
         Command::Start(command) => wait_for(command.execute(&client)),

@@ -138,7 +138,7 @@ fn volume(text: &str) -> Result<VolumeSpec, String> {
 }
 
 /// `512`, `512m`, `2g`
-fn mebibytes(text: &str) -> Result<u32, String> {
+pub fn mebibytes(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is not a size such as 512, 512m or 2g");
     let lower = text.to_ascii_lowercase();
     let (digits, factor) = match lower.strip_suffix(['m', 'g']) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bulkhead_protocol::agent::{
     ContainerStatus, CreateContainer, ExitStatus, Fault, PORT, PowerOff, Ready, SignalRequest,
 };
+use bulkhead_protocol::copy::CopyRequest;
 use bulkhead_protocol::exec::{ExecProcess, UPGRADE};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -94,8 +95,16 @@ impl Agent {
 
     /// Runs a process in a container. What comes back is the stream to and from it, unless nobody waits for it.
     pub async fn exec(&self, id: &str, process: &ExecProcess) -> Result<Option<Wire>, HostError> {
-        let path = format!("/v1/containers/{id}/exec");
-        let body = serde_json::to_vec(process).map_err(|error| failed(&path, error))?;
+        self.upgrade(format!("/v1/containers/{id}/exec"), process).await
+    }
+
+    /// Begins a copy from or to a container.
+    pub async fn copy(&self, id: &str, request: &CopyRequest) -> Result<Option<Wire>, HostError> {
+        self.upgrade(format!("/v1/containers/{id}/copy"), request).await
+    }
+
+    async fn upgrade(&self, path: String, body: &impl Serialize) -> Result<Option<Wire>, HostError> {
+        let body = serde_json::to_vec(body).map_err(|error| failed(&path, error))?;
         let stream = self.connected().await?;
         let upgrade = exchange::upgrade(stream, &path, UPGRADE, body, BEGIN).await;
         match upgrade.map_err(|error| failed(&path, error))? {

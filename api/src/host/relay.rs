@@ -38,6 +38,13 @@ impl Wire {
         Ok(Self { stream: parts.io.into_inner(), ahead: parts.read_buf })
     }
 
+    /// The socket for who waits for it, and what has come already.
+    pub fn into_std(self) -> io::Result<(Bytes, std::os::unix::net::UnixStream)> {
+        let stream = self.stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        Ok((self.ahead, stream))
+    }
+
     /// Its two directions, and what has come already.
     pub fn into_split(self) -> (Bytes, OwnedReadHalf, OwnedWriteHalf) {
         let (read, write) = self.stream.into_split();

@@ -1,4 +1,4 @@
-//! `/api/v1/machines/NAME/exec`
+//! `/api/v1/machines/NAME/exec` and `copy`
 
 use std::convert::Infallible;
 
@@ -13,7 +13,7 @@ use super::Shared;
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, Name};
 use crate::service::machines::{ExecStream, Wire};
-use crate::service::model::ExecSpec;
+use crate::service::model::{CopySpec, ExecSpec};
 
 /// The connection of a client that asks for frames instead of HTTP.
 pub struct Connection(Option<OnUpgrade>);
@@ -67,6 +67,35 @@ pub async fn exec(
         (Some(stream), Some(connection)) => Ok(switch(stream, connection)),
         _ => Ok(StatusCode::NO_CONTENT.into_response()),
     }
+}
+
+/// Copy files out of a machine's container or into it, or tell what is at a path. The request asks for the upgrade and
+/// gets the frames of `exec`: output (kind 1) is a tar archive or, telling, a JSON document `{"kind", "path"}` (kind:
+/// missing, file, folder, link or other; path: without links); input (kind 0) is a tar archive; errors (2) are
+/// sentences, and the status (4) is 0 or 1. In the container nothing of it is run, and no path leads out of its root.
+#[utoipa::path(post, path = "/api/v1/machines/{name}/copy", tag = "machines", operation_id = "copyInMachine",
+    params(("name" = String, Path, description = "The machine's id, its name, or the start of its id")),
+    request_body = CopySpec,
+    responses(
+        (status = 101, description = "The copy has begun; frames follow"),
+        (status = 400, description = "Path or body cannot be understood", body = ErrorBody),
+        (status = 404, description = "There is no such machine", body = ErrorBody),
+        (status = 408, description = "The body takes too long", body = ErrorBody),
+        (status = 409, description = "It does not run or is paused, its guest does not obey, or too many run", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON", body = ErrorBody),
+        (status = 422, description = "A field cannot be obeyed, or nothing is at the path", body = ErrorBody),
+        (status = 426, description = "The request does not ask for the upgrade", body = ErrorBody),
+        (status = 500, description = "The host failed", body = ErrorBody),
+    ))]
+pub async fn copy(
+    State(service): State<Shared>,
+    Name(name): Name,
+    Connection(connection): Connection,
+    Body(spec): Body<CopySpec>,
+) -> Result<Response, ApiError> {
+    let connection = connection.ok_or_else(no_upgrade)?;
+    Ok(switch(service.copy(&name, spec).await?, connection))
 }
 
 fn switch(stream: ExecStream, connection: OnUpgrade) -> Response {

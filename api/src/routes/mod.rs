@@ -66,6 +66,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(machine_actions::update))
         .routes(routes!(machine_actions::wait))
         .routes(routes!(machine_exec::exec))
+        .routes(routes!(machine_exec::copy))
         .routes(routes!(machine_output::logs))
         .routes(routes!(machine_output::console))
         .routes(routes!(images::import))

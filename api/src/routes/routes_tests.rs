@@ -67,6 +67,7 @@ fn the_description_is_whole() {
         "updateMachine",
         "waitMachine",
         "execInMachine",
+        "copyInMachine",
         "readLogs",
         "readConsole",
         "listImages",

@@ -1,7 +1,8 @@
-//! Other processes in a machine's container.
+//! Other processes in a machine's container, and copies.
 
 use std::sync::Arc;
 
+use bulkhead_protocol::copy::{self, CopyRequest};
 use bulkhead_protocol::exec::{ExecProcess, TerminalSize};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -12,7 +13,7 @@ pub use crate::host::relay::Wire;
 use crate::host::relay::relay;
 use crate::service::Service;
 use crate::service::error::ServiceError;
-use crate::service::model::{ExecSpec, Phase};
+use crate::service::model::{CopyAction, CopySpec, ExecSpec, Phase};
 
 /// The stream to and from a process that has begun.
 #[derive(Debug)]
@@ -34,9 +35,7 @@ impl Service {
     pub async fn exec(&self, name: &str, spec: ExecSpec) -> Result<Option<ExecStream>, ServiceError> {
         check(&spec)?;
         let (machine, live) = self.entered(name).await?;
-        let room = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| ServiceError::Conflict {
-            message: "The daemon serves as many processes of exec as it can".to_owned(),
-        })?;
+        let room = self.room()?;
         let process = ExecProcess {
             args: spec.command,
             env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
@@ -56,6 +55,45 @@ impl Service {
             }
             Err(source) => Err(ServiceError::Guest { name: machine, operation: "run the process", source }),
         }
+    }
+
+    /// Begins a copy from or to a machine's container. Answers with its stream when what it begins with is found.
+    pub async fn copy(&self, name: &str, spec: CopySpec) -> Result<ExecStream, ServiceError> {
+        let (name, live) = self.entered(name).await?;
+        let room = self.room()?;
+        let request = CopyRequest {
+            path: spec.path,
+            action: match spec.action {
+                CopyAction::Stat => copy::CopyAction::Stat,
+                CopyAction::Read => copy::CopyAction::Read,
+                CopyAction::Write => copy::CopyAction::Write,
+            },
+            name: spec.name,
+            follow: spec.follow,
+            owners: spec.owners,
+        };
+        let failed = |source| ServiceError::Guest { name: name.clone(), operation: "copy", source };
+        match live.agent.copy(CONTAINER, &request).await {
+            Ok(Some(wire)) => Ok(ExecStream { wire, _room: room }),
+            Err(HostError::AgentRefused { status: 400, message, .. }) => {
+                Err(ServiceError::Invalid { field: "path", message })
+            }
+            Err(HostError::AgentRefused { status: 409, message, .. }) => {
+                Err(ServiceError::Conflict { message })
+            }
+            Err(source) => Err(failed(source)),
+            Ok(None) => Err(failed(HostError::AgentRefused {
+                status: 204,
+                message: "it answers without a stream".to_owned(),
+                code: None,
+            })),
+        }
+    }
+
+    fn room(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| ServiceError::Conflict {
+            message: "The daemon serves as many streams to machines as it can".to_owned(),
+        })
     }
 
     /// A machine whose container runs, by its name.

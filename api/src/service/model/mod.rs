@@ -1,6 +1,7 @@
 //! The resources, as clients see them: each has metadata, what is wanted and what is.
 
 mod container;
+mod copy;
 mod event;
 mod exec;
 mod image;
@@ -9,6 +10,7 @@ mod metadata;
 mod volume;
 
 pub use container::{ContainerSpec, TmpfsSpec, Ulimit};
+pub use copy::{CopyAction, CopySpec};
 pub use event::{Event, EventSpec, EventStatus};
 pub use exec::{ExecSpec, TtySize};
 pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
