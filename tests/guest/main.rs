@@ -8,6 +8,7 @@ mod boot_failures;
 mod connections;
 mod console;
 mod container;
+mod copy;
 mod daemon;
 mod exec;
 mod fctools;
