@@ -101,13 +101,14 @@ impl GatheredWrites {
             let Some(entry) = ring.entries.get(first as usize) else { return any };
             // SAFETY: between `first` and `last` the kernel writes nothing, and `first` moves under the mutex.
             let write = unsafe { *entry.get() };
-            ring.first.store((first + 1) % ENTRIES as u32, Ordering::Release);
             // Only ports are gathered.
             if let (Ok(port), Some(data)) =
                 (u16::try_from(write.phys_addr), write.data.get(..write.len as usize))
             {
                 each(port, data);
             }
+            // Only now: whoever finds none waiting may rely on all that came before.
+            ring.first.store((first + 1) % ENTRIES as u32, Ordering::Release);
             any = true;
         }
         any
