@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -220,6 +220,17 @@ impl<'a> Trial<'a> {
         let ran = self.type_command(&["run", "--bundle", &bundle, &id])?;
         self.known = known || ran.status != 0;
         Ok(ran)
+    }
+
+    /// `run` on a terminal, as a person types it.
+    pub fn run_on(&mut self, terminal: &OwnedFd) -> Result<Child> {
+        self.write_config()?;
+        self.known = true;
+        let (bundle, id) = (self.bundle.display().to_string(), self.id.clone());
+        let mut command = self.command(&["run", "--bundle", &bundle, &id]);
+        let copy = || terminal.try_clone().context("Cannot copy a descriptor");
+        command.stdin(copy()?).stdout(copy()?).stderr(copy()?);
+        command.spawn().context("Cannot start the runtime")
     }
 
     /// Runs a script in the container to its good end; gives what it says, without white space at the ends.

@@ -1,7 +1,6 @@
 //! Another process in a container that runs.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use bulkhead_protocol::exec::{ExecProcess, TerminalSize};
 use bulkhead_protocol::oci::{ConsoleSize, NamespaceKind, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -275,24 +273,11 @@ async fn begin(
 async fn receive(console: &UnixStream) -> io::Result<OwnedFd> {
     loop {
         console.readable().await?;
-        match console.try_io(tokio::io::Interest::READABLE, || receive_now(console)) {
+        match console.try_io(tokio::io::Interest::READABLE, || stage::receive(console)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             received => return received,
         }
     }
-}
-
-fn receive_now(console: &UnixStream) -> io::Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut text = [0; 64];
-    let mut text = [io::IoSliceMut::new(&mut text)];
-    rustix::net::recvmsg(console, &mut text, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptors = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    descriptors.flatten().next().ok_or_else(|| io::Error::other("no terminal came from its process"))
 }
 
 /// A terminal's side is read and written as a pipe is.

@@ -9,7 +9,7 @@ use bulkhead_protocol::oci::{NamespaceKind, State, Status};
 use super::arguments::{Flag, Words};
 use super::bundle::Bundle;
 use super::error::OciError;
-use super::process::{self, Heard};
+use super::process::{self, Console, Heard};
 use super::record::{self, Record};
 use super::store::Entry;
 use super::{Runtime, check, joins, output, users};
@@ -31,7 +31,7 @@ pub const FLAGS: &[Flag] = &[
 
 /// Makes a container, which waits for its start.
 pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
-    make(runtime, words, true).map(|_| 0)
+    make(runtime, words, true, false).map(|_| 0)
 }
 
 /// A container whose process is ready.
@@ -46,6 +46,8 @@ pub struct Made {
     pub control: UnixStream,
     /// The process.
     pub process: OwnedFd,
+    /// Where the other side of its terminal comes, if that is ours to show.
+    pub console: Option<UnixStream>,
 }
 
 /// What the command line says, with paths that hold in every folder.
@@ -53,10 +55,12 @@ struct Asked {
     console_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     preserve: u32,
+    /// The process waits for `start`.
+    waits: bool,
 }
 
 impl Asked {
-    fn new(words: &Words) -> Result<Self, OciError> {
+    fn new(words: &Words, waits: bool) -> Result<Self, OciError> {
         let path = |flag| {
             let absolute = |path: &str| std::path::absolute(path).map_err(OciError::file("find", path));
             words.value(flag).filter(|path| !path.is_empty()).map(absolute).transpose()
@@ -65,37 +69,33 @@ impl Asked {
             console_socket: path("console-socket")?,
             pid_file: path("pid-file")?,
             preserve: words.number("preserve-fds")?.unwrap_or(0),
+            waits,
         })
     }
 }
 
-/// Makes a container. Where that fails nothing is left of it.
-pub fn make(runtime: &Runtime, words: &Words, waits: bool) -> Result<Made, OciError> {
+/// Makes a container, which `waits` for its start or not; the caller `stays` with it to its end or not. Where that
+/// fails nothing is left of it.
+pub fn make(runtime: &Runtime, words: &Words, waits: bool, stays: bool) -> Result<Made, OciError> {
     let id = words.id()?;
-    let asked = Asked::new(words)?;
+    let asked = Asked::new(words, waits)?;
     let program = process::program()?;
     let mut bundle = Bundle::enter(words.value("bundle").unwrap_or("."))?;
     for warning in check::check(&mut bundle.spec)? {
         runtime.log.warn(&warning);
     }
     let spec = &bundle.spec;
-    if spec.process.terminal && asked.console_socket.is_none() {
-        let (flag, reason) = ("console-socket", "process.terminal is set");
-        return Err(OciError::Flag { flag, value: String::new(), reason });
-    }
-    if !spec.process.terminal && asked.console_socket.is_some() {
-        let (flag, reason) = ("console-socket", "process.terminal is not set");
-        return Err(OciError::Flag { flag, value: "set".to_owned(), reason });
-    }
+    let Console { theirs, ours } =
+        Console::new(spec.process.terminal, asked.console_socket.as_deref(), stays)?;
     let cgroup = match spec.linux.cgroups_path.as_deref() {
         Some(path) => Cgroup::at(path),
         None => Cgroup::at(&format!("{}/{id}", super::NAME)),
     };
     let entry = runtime.store.take(id)?;
     let mut record = Record::new(id, &bundle, &cgroup);
-    let made = make_in(&program, &entry, &mut record, &bundle, words, &asked, waits);
+    let made = make_in(&program, &entry, &mut record, &bundle, words, &asked, theirs);
     match made {
-        Ok((control, process)) => Ok(Made { entry, record, bundle, control, process }),
+        Ok((control, process)) => Ok(Made { entry, record, bundle, control, process, console: ours }),
         Err(error) => {
             // The cause is told; what else fails on the way back is not. A group that others use is left.
             if !matches!(error, OciError::Cgroup(CgroupError::Taken { .. })) {
@@ -115,7 +115,7 @@ fn make_in(
     bundle: &Bundle,
     words: &Words,
     asked: &Asked,
-    waits: bool,
+    socket: Option<UnixStream>,
 ) -> Result<(UnixStream, OwnedFd), OciError> {
     let spec = &bundle.spec;
     let rules = spec.linux.resources.as_ref().map_or(&[][..], |resources| &resources.devices);
@@ -130,8 +130,7 @@ fn make_in(
     }
     let directory = cgroup.open()?;
     device_filter::restrict(&directory, &rules)?;
-    let socket = asked.console_socket.as_deref().map(process::connect).transpose()?;
-    let listener = waits.then(|| listen(entry)).transpose()?;
+    let listener = asked.waits.then(|| listen(entry)).transpose()?;
     let joins = joins::open(spec)?;
     let given = users::take_mounts(spec, |maps| namespace_of(program, &cgroup, maps))?;
     let config = stage::Config {
@@ -141,7 +140,7 @@ fn make_in(
         world: stage::World::Bundle(Box::new(stage::Bundle {
             joins: joins.kinds(),
             console: socket.is_some(),
-            waits,
+            waits: asked.waits,
             sources: given.indices(),
             root_given: given.root(),
             no_pivot: words.has("no-pivot"),

@@ -1,6 +1,7 @@
 //! `exec`: another process in a container that runs.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::oci::{NamespaceKind, Process, Spec, Status};
@@ -9,6 +10,7 @@ use rustix::thread::ThreadNameSpaceType;
 
 use super::arguments::{Flag, Words};
 use super::error::OciError;
+use super::process::Console;
 use super::record::Record;
 use super::{Runtime, bundle, check, output, process, signals, start};
 use crate::container::spawn::SpawnError;
@@ -60,12 +62,9 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
         .transpose()
         .map_err(SpecError::from)?;
     let socket = words.value("console-socket").filter(|path| !path.is_empty());
-    if spec.process.terminal != socket.is_some() {
-        let reason = "it is there where a terminal is asked for, and only then";
-        let value = socket.unwrap_or_default().to_owned();
-        return Err(OciError::Flag { flag: "console-socket", value, reason });
-    }
-    let child = enter(&record, spec, socket.map(Path::new), words)?;
+    let Console { theirs, ours } =
+        Console::new(spec.process.terminal, socket.map(Path::new), !words.has("detach"))?;
+    let child = enter(&record, spec, theirs, words)?;
     if let Some(path) = words.value("pid-file").filter(|path| !path.is_empty()) {
         output::pid_file(&PathBuf::from(path), child.pid)?;
     }
@@ -73,7 +72,7 @@ pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
         return Ok(0);
     }
     let failed = |source| OciError::Control { verb: "wait for a process in", id: id.clone(), source };
-    signals::wait(child.pid, &child.process).map(|exit| exit.code).map_err(failed)
+    signals::wait(child.pid, &child.process, ours.as_ref()).map(|exit| exit.code).map_err(failed)
 }
 
 /// The process as the file or the words describe it.
@@ -124,7 +123,7 @@ fn asked(spec: &Spec, words: &Words, args: &[String]) -> Result<Process, OciErro
 fn enter(
     record: &Record,
     spec: Spec,
-    socket: Option<&Path>,
+    socket: Option<UnixStream>,
     words: &Words,
 ) -> Result<process::Child, OciError> {
     let program = process::program()?;
@@ -134,7 +133,6 @@ fn enter(
     if !record.is_alive() {
         return Err(gone());
     }
-    let socket = socket.map(process::connect).transpose()?;
     let mut namespaces = record.namespaces.clone();
     namespaces.retain(|kind| *kind != NamespaceKind::Pid);
     if namespaces.len() < record.namespaces.len() {

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod exec;
 mod features;
+mod foreground;
 mod joins;
 mod kill;
 mod list;

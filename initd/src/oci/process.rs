@@ -125,6 +125,35 @@ pub fn connect(path: &Path) -> Result<UnixStream, OciError> {
     UnixStream::connect(spawn::handle_path(&folder).join(name)).map_err(failed)
 }
 
+/// Where a container's process sends the other side of its terminal: to a socket that the caller names, or to us.
+#[derive(Default)]
+pub struct Console {
+    /// The process's end.
+    pub theirs: Option<UnixStream>,
+    /// Ours, where we are to show it.
+    pub ours: Option<UnixStream>,
+}
+
+impl Console {
+    /// The console of a process that has a `terminal` or none. Without a socket it is ours, if we stay with the
+    /// process to its end.
+    pub fn new(terminal: bool, socket: Option<&Path>, stays: bool) -> Result<Self, OciError> {
+        let wrong = |value: &str, reason| {
+            Err(OciError::Flag { flag: "console-socket", value: value.to_owned(), reason })
+        };
+        match (terminal, socket) {
+            (false, None) => Ok(Self::default()),
+            (false, Some(_)) => wrong("set", "no terminal is asked for"),
+            (true, Some(path)) => Ok(Self { theirs: Some(connect(path)?), ours: None }),
+            (true, None) if stays => {
+                let pair = UnixStream::pair().map_err(|error| SpawnError::Descriptor("console", error))?;
+                Ok(Self { theirs: Some(pair.0), ours: Some(pair.1) })
+            }
+            (true, None) => wrong("", "a terminal is asked for, and nobody stays to show it"),
+        }
+    }
+}
+
 /// Takes leave of a child that has been killed.
 pub fn reap(pid: i32) {
     if pid > 0 {

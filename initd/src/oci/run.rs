@@ -21,17 +21,14 @@ pub const FLAGS: &[Flag] = &[
 
 /// Runs a container; the program's status is ours.
 pub fn verb(runtime: &Runtime, words: &Words) -> Result<u8, OciError> {
-    let mut made = create::make(runtime, words, false)?;
+    let mut made = create::make(runtime, words, false, !words.has("detach"))?;
     let begun = begin(&mut made);
     if begun.is_ok() && words.has("detach") {
         return Ok(0);
     }
     let ended = match begun {
-        Ok(()) => signals::wait(made.record.pid, &made.process).map_err(|source| OciError::Control {
-            verb: "wait for",
-            id: made.record.id.clone(),
-            source,
-        }),
+        Ok(()) => signals::wait(made.record.pid, &made.process, made.console.as_ref())
+            .map_err(|source| OciError::Control { verb: "wait for", id: made.record.id.clone(), source }),
         Err(error) => Err(error),
     };
     if ended.is_err() {

@@ -4,19 +4,26 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
+use super::foreground::Foreground;
 use crate::container::signal::signal_of;
 use crate::reaper::{self, Exit};
 
-/// Waits for a child's end.
-pub fn wait(pid: i32, process: &OwnedFd) -> io::Result<Exit> {
+/// Waits for a child's end; the terminal whose other side came to `console` is in the foreground meanwhile.
+pub fn wait(pid: i32, process: &OwnedFd, console: Option<&UnixStream>) -> io::Result<Exit> {
     let all = block_all()?;
+    let foreground = console.map(Foreground::begin).transpose()?;
     loop {
         // Before each wait: what ended before the signals were held back has sent none.
         if let Some(exit) = reaper::look_for(pid)? {
             return Ok(exit);
         }
         let signal = next(&all)?;
+        if let (libc::SIGWINCH, Some(foreground)) = (signal, &foreground) {
+            foreground.resize();
+            continue;
+        }
         // A stop of the terminal's is for us and not for the container.
         if !matches!(signal, libc::SIGCHLD | libc::SIGURG | libc::SIGTTIN | libc::SIGTTOU)
             && let Some(signal) = signal_of(signal)

@@ -1,7 +1,7 @@
 //! runc's command line, as engines type it: exec, list, ps, pause, update, events, features, and the global flags.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -53,6 +53,23 @@ pub const CASES: &[Case] = &[
         t.control()?;
         t.set("/process/terminal", json!(true))?;
         t.refused(false)
+    }),
+    Case::cli("terminal.in_the_foreground", "runc's run: without --console-socket its own terminal", |t| {
+        t.set("/process/terminal", json!(true))?;
+        t.script("tty; stty size; echo ready; read line; echo got $line; exit 7")?;
+        let (mut ours, theirs) = terminal(31, 91)?;
+        let before = rustix::termios::tcgetattr(&theirs)?;
+        let mut child = t.run_on(&theirs)?;
+        let deadline = t.deadline;
+        let said = read_until(&mut ours, "ready", deadline)?;
+        ensure!(said.contains("/dev/pts/0") && said.contains("31 91"), "{said:?}");
+        std::io::Write::write_all(&mut ours, b"south\r")?;
+        read_until(&mut ours, "got south", deadline)?;
+        let status = process::end(&mut child, None, deadline)?;
+        ensure!(status == 7, "it ends with {status}");
+        let after = rustix::termios::tcgetattr(&theirs)?;
+        ensure!(after.local_modes == before.local_modes, "the terminal is left as {after:?}");
+        Ok(())
     }),
     Case::cli("terminal.is_controlling", TERMINAL, |t| {
         let mut terminal = console(t, "echo x >/dev/tty && echo controlling; echo ready")?;
@@ -336,6 +353,18 @@ fn console(t: &mut Trial<'_>, script: &str) -> Result<File> {
     t.create_with(&["--console-socket", &receiver.path.display().to_string()])?.ok("create")?;
     let descriptors = receiver.receive(t.deadline)?;
     Ok(File::from(descriptors.into_iter().next().context("no descriptor came")?))
+}
+
+/// A terminal of so many rows and columns: both its sides.
+fn terminal(rows: u16, columns: u16) -> Result<(File, OwnedFd)> {
+    use rustix::pty::OpenptFlags;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = rustix::pty::openpt(flags).context("Cannot make a terminal")?;
+    rustix::pty::unlockpt(&ours)?;
+    let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size)?;
+    Ok((File::from(ours), theirs))
 }
 
 /// `exec` with these flags and this command.

@@ -23,6 +23,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 pub use config::{Bundle, Config, Guest, HOOKS, Inside, PREPARED, Report, START, World};
 use handed::Handed;
+pub use terminal::receive;
 
 use bulkhead_archive::ArchiveError;
 use bulkhead_protocol::oci::State;

@@ -1,13 +1,16 @@
 //! The container's terminal (`process.terminal`), whose other side goes to a socket.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bulkhead_protocol::oci::Spec;
 use rustix::fs::{FileType, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
@@ -68,6 +71,20 @@ pub fn send(socket: impl AsFd, descriptor: &OwnedFd, text: &[u8]) -> Result<(), 
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
     let text = IoSlice::new(text);
     rustix::net::sendmsg(socket, &[text], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Receives what [`send`] has sent. Where nothing is there and the socket does not wait, `WouldBlock`.
+pub fn receive(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0; 64];
+    let mut text = [IoSliceMut::new(&mut text)];
+    rustix::net::recvmsg(socket, &mut text, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    descriptors.flatten().next().ok_or_else(|| io::Error::other("no terminal came from its process"))
 }
 
 /// Gives the streams to the program's user, who may want to open /dev/stdout anew.
