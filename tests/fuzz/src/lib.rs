@@ -3,13 +3,16 @@
 //! `cargo xtask fuzz NAME` lets libFuzzer look for such bytes; `cargo nextest run -p bulkhead-fuzz` tries the seeds and
 //! what chance makes of them.
 
+mod archive;
+
 use bulkhead_initd::fuzzing;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them. The seeds of a target are in `seeds/NAME`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
+    ("archive", archive::target),
     ("cgroup_values", fuzzing::cgroup_values),
     ("mount_options", fuzzing::mount_options),
     ("oci_config", fuzzing::config),
