@@ -91,11 +91,26 @@ impl Carried {
             verbose: false,
             command: vec![agent.into_os_string(), OsString::from("bench-inside"), OsString::from(bench)],
         })?;
-        let text = fs::read(out.join(FIGURES))
-            .with_context(|| format!("The bench gave no figures and ended with status {code}"))?;
+        let text = fs::read(out.join(FIGURES)).map_err(|_| NoFigures { code })?;
         Ok((serde_json::from_slice(&text).context("Cannot understand the bench's figures")?, code))
     }
 }
+
+/// A bench that ended without figures; its status is xtask's, so that who called may try again after 124 (its time was
+/// up).
+#[derive(Debug)]
+pub struct NoFigures {
+    /// The status of its half inside the lab.
+    pub code: u8,
+}
+
+impl std::fmt::Display for NoFigures {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "The bench gave no figures and ended with status {}", self.code)
+    }
+}
+
+impl std::error::Error for NoFigures {}
 
 /// Fails unless these are built.
 pub fn need(products: &[&str]) -> Result<()> {

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use carry::NoFigures;
 pub use net::LoadArgs;
 
 /// What is measured.
