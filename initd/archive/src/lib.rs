@@ -8,7 +8,7 @@ mod error;
 mod header;
 mod limits;
 mod pack;
-mod pax;
+pub mod pax;
 mod reader;
 mod unpack;
 mod writer;

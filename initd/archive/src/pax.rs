@@ -21,17 +21,36 @@ pub struct Pax {
 
 const WRONG: ArchiveError = ArchiveError::Header("its extended header is malformed");
 
+/// A record's key and value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// The records of one extended header. None is a record that is malformed, and the last one.
+pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Option<Record<'_>>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let (first, rest) = split(bytes).map_or((None, &b""[..]), |(first, rest)| (Some(first), rest));
+        bytes = rest;
+        Some(first)
+    })
+}
+
+/// The key and the value of the first record, and what is behind it.
+fn split(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;
+    let length = decimal(&bytes[..space])?;
+    let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|byte| *byte == b'=')?;
+    Some(((&record[..equals], &record[equals + 1..]), &bytes[length..]))
+}
+
 /// Reads the records of one extended header.
-pub fn read(mut records: &[u8]) -> Result<Pax, ArchiveError> {
+pub fn read(bytes: &[u8]) -> Result<Pax, ArchiveError> {
     let mut pax = Pax::default();
-    while !records.is_empty() {
-        let space = records.iter().take(8).position(|byte| *byte == b' ').ok_or(WRONG)?;
-        let length: usize = number(&records[..space]).ok_or(WRONG)?;
-        let record = records.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n"));
-        let record = record.ok_or(WRONG)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or(WRONG)?;
-        pax.take(&record[..equals], &record[equals + 1..])?;
-        records = &records[length..];
+    for record in records(bytes) {
+        let (key, value) = record.ok_or(WRONG)?;
+        pax.take(key, value)?;
     }
     Ok(pax)
 }
@@ -41,9 +60,9 @@ impl Pax {
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(number(value).ok_or(WRONG)?),
-            b"uid" => self.uid = Some(number(value).ok_or(WRONG)?),
-            b"gid" => self.gid = Some(number(value).ok_or(WRONG)?),
+            b"size" => self.size = Some(decimal(value).ok_or(WRONG)?),
+            b"uid" => self.uid = Some(decimal(value).ok_or(WRONG)?),
+            b"gid" => self.gid = Some(decimal(value).ok_or(WRONG)?),
             b"mtime" => {
                 let whole = value.split(|byte| *byte == b'.').next().unwrap_or_default();
                 let text = std::str::from_utf8(whole).ok();
@@ -70,7 +89,8 @@ pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
     [length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
 }
 
-fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+/// A number of digits and nothing else.
+pub fn decimal<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
 }

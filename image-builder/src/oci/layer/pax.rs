@@ -2,6 +2,8 @@
 //!
 //! Keys that have no meaning for a root file system are skipped, as the standard demands.
 
+use bulkhead_archive::pax::{decimal, records};
+
 use super::refusal::Refusal;
 use crate::tree::{Time, Xattrs};
 
@@ -35,18 +37,11 @@ pub(super) struct PaxSparse {
 pub(super) const MAX_MAP: usize = 1 << 17;
 
 /// Reads the records of one extended header.
-pub(super) fn read(mut records: &[u8]) -> Result<Pax, Refusal> {
+pub(super) fn read(bytes: &[u8]) -> Result<Pax, Refusal> {
     let mut pax = Pax::default();
-    while !records.is_empty() {
-        // A record is "LENGTH KEY=VALUE\n"; LENGTH counts all of it.
-        let space = records.iter().take(20).position(|byte| *byte == b' ').ok_or(Refusal::Pax)?;
-        let length =
-            usize::try_from(decimal(&records[..space]).ok_or(Refusal::Pax)?).map_err(|_| Refusal::Pax)?;
-        let record = records.get(space + 1..length).ok_or(Refusal::Pax)?;
-        let record = record.strip_suffix(b"\n").ok_or(Refusal::Pax)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or(Refusal::Pax)?;
-        pax.take(&record[..equals], &record[equals + 1..])?;
-        records = &records[length..];
+    for record in records(bytes) {
+        let (key, value) = record.ok_or(Refusal::Pax)?;
+        pax.take(key, value)?;
     }
     Ok(pax)
 }
@@ -86,14 +81,6 @@ impl Pax {
     }
 }
 
-/// A number of digits and nothing else.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 /// Seconds with an optional sign and fraction; digits behind the ninth of the fraction are cut.
 fn time(text: &[u8]) -> Option<Time> {
     let (negative, digits) = match text {
@@ -105,7 +92,7 @@ fn time(text: &[u8]) -> Option<Time> {
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let seconds = i64::try_from(decimal(whole)?).ok()?;
+    let seconds = i64::try_from(decimal::<u64>(whole)?).ok()?;
     let digit = |index| fraction.get(index).map_or(0, |digit| u32::from(digit - b'0'));
     let nanoseconds = (0..9).fold(0, |sum, index| sum * 10 + digit(index));
     Some(match (negative, nanoseconds) {

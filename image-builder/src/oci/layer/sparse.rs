@@ -1,12 +1,13 @@
 //! Files with holes in tar archives (GNU tar manual, "Storing Sparse Files"): the old GNU type `S` and the
 //! three versions of GNU's words in pax headers.
 
+use bulkhead_archive::pax::decimal;
 use std::io::Read;
 
 use tar::{GnuSparseHeader, Header};
 
 use super::archive::{BLOCK, Entries};
-use super::pax::{MAX_MAP, PaxSparse, decimal};
+use super::pax::{MAX_MAP, PaxSparse};
 use super::refusal::Refusal;
 use crate::tree::Extent;
 

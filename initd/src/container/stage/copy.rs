@@ -59,7 +59,7 @@ pub fn prepare(config: &Config, request: &CopyRequest, mut handed: Rest) -> Resu
     let container = handed.next()?;
     let [input, output, errors] = [handed.next()?, handed.next()?, handed.next()?].map(File::from);
     let sets = Sets { bounding: NEEDED, effective: NEEDED, permitted: NEEDED, ..Sets::default() };
-    let filter = Filter::build(None, &sets)?;
+    let mut filter = Filter::build(None, &sets)?;
     rustix::process::umask(Mode::empty());
     // Process 1 is spared when memory is short; what it makes is not.
     std::fs::write("/proc/self/oom_score_adj", "0").map_err(RootfsError::step("be like others"))?;
@@ -79,7 +79,6 @@ pub fn prepare(config: &Config, request: &CopyRequest, mut handed: Rest) -> Resu
     sets.bound()?;
     rustix::thread::set_no_new_privs(true).map_err(RootfsError::step("set no_new_privs"))?;
     sets.set()?;
-    let mut filter = filter;
     filter.install()?;
     let root = open("/")?;
     let path = request.path.as_str();

@@ -10,7 +10,7 @@ const APART: [(&str, &[&str], &str); 6] = [
     (
         "initd/",
         &["bulkhead-vmm", "bulkhead-image", "bulkhead", "kvm-ioctls"],
-        "a guest shares only initd/protocol with the host",
+        "a guest shares only initd/protocol and initd/archive with the host",
     ),
     ("initd/protocol/", &["tokio", "hyper", "libc", "rustix"], "the protocol is types and nothing else"),
     (
