@@ -1,0 +1,80 @@
+//! `bulkhead-image build`: from a source to an image.
+
+use std::path::PathBuf;
+
+use bulkhead_image::limits::Limits;
+use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
+use clap::Args;
+
+use super::{Outcome, output};
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE
+    source: String,
+    /// The image to write
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Make a whole disk with its own kernel
+    #[arg(long, requires = "kernel", requires = "initramfs")]
+    appliance: bool,
+    /// The appliance's kernel, as `bulkhead-image kernel` writes it
+    #[arg(long, value_name = "FILE", requires = "appliance")]
+    kernel: Option<PathBuf>,
+    /// The appliance's initramfs, as `bulkhead-image kernel` writes it
+    #[arg(long, value_name = "FILE", requires = "appliance")]
+    initramfs: Option<PathBuf>,
+    /// The appliance's kernel command line
+    #[arg(long, value_name = "WORDS", requires = "appliance")]
+    boot_args: Option<String>,
+    /// In place of the image's entry point
+    #[arg(long, value_name = "PROGRAM", requires = "appliance")]
+    entrypoint: Option<String>,
+    /// Set a variable in the container's environment
+    #[arg(long, short, value_name = "NAME=VALUE", requires = "appliance")]
+    env: Vec<String>,
+    /// The container's host name
+    #[arg(long, value_name = "NAME", requires = "appliance")]
+    hostname: Option<String>,
+    /// Limit the container's memory, in MiB
+    #[arg(long, value_name = "MIB", requires = "appliance")]
+    memory: Option<u64>,
+    /// Limit the container's processes
+    #[arg(long, value_name = "N", requires = "appliance")]
+    pids: Option<u32>,
+    /// What to run, in place of the image's command
+    #[arg(last = true, requires = "appliance")]
+    command: Vec<String>,
+    /// The file system's time of making, in seconds since 1970
+    #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
+    build_time: u64,
+}
+
+impl Build {
+    pub fn execute(self, json: bool) -> Outcome {
+        let source: Source = self.source.parse()?;
+        let file = self.output.clone();
+        let manifest = bulkhead_image::build(&source, &file, &self.options())?;
+        output::manifest(&manifest, json)
+    }
+
+    fn options(self) -> BuildOptions {
+        let runtime = RuntimeOptions {
+            entrypoint: self.entrypoint.map(|program| vec![program]),
+            command: Some(self.command),
+            env: self.env,
+            hostname: self.hostname,
+            memory: self.memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+            pids: self.pids,
+            ..RuntimeOptions::default()
+        };
+        let appliance = self.kernel.zip(self.initramfs).filter(|_| self.appliance);
+        let appliance = appliance.map(|(kernel, initramfs)| ApplianceOptions {
+            kernel,
+            initramfs,
+            boot_args: self.boot_args,
+            runtime,
+        });
+        BuildOptions { build_time: self.build_time, limits: Limits::default(), appliance }
+    }
+}

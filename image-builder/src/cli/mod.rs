@@ -1,0 +1,56 @@
+//! The commands, one a file. Each prints sentences for people, or with `--json` one document for programs.
+
+mod build;
+mod inspect;
+mod kernel;
+mod output;
+
+use std::error::Error;
+
+use clap::{Parser, Subcommand};
+
+/// What a command may end with: any error with its chain of causes, told once by [`sentence`].
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// The words of the command line.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead-image", version, about = "Container images in; bootable, verified disks out")]
+pub struct Arguments {
+    /// Print one JSON document in place of sentences
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a container root, or with --appliance a whole disk that boots by itself
+    Build(Box<build::Build>),
+    /// Print the manifest of a built image
+    Inspect(inspect::Inspect),
+    /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json, or make them of a kernel without
+    /// modules
+    Kernel(kernel::Kernel),
+}
+
+/// Runs a command to its end.
+pub fn execute(arguments: Arguments) -> Outcome {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Build(command) => command.execute(json),
+        Command::Inspect(command) => command.execute(json),
+        Command::Kernel(command) => command.execute(json),
+    }
+}
+
+/// The error with its whole chain of causes, in one sentence.
+pub fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
