@@ -1,6 +1,7 @@
 //! From container images and root file systems to disks that boot in a Bulkhead machine.
 //!
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
+//! * [`http`]: how anything is asked of the network.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
@@ -12,6 +13,7 @@ pub mod build;
 pub mod cpio;
 pub mod directory;
 pub mod disk;
+pub mod http;
 pub mod kernel;
 pub mod limits;
 pub mod manifest;
