@@ -17,6 +17,7 @@ use crate::manifest::ManifestError;
 use crate::oci::layer::Assembly;
 use crate::oci::{self, OciError};
 use crate::output::Output;
+use crate::roots::RootError;
 use crate::source::{Source, SourceError};
 use crate::tree::Bodies;
 
@@ -43,6 +44,9 @@ pub enum ImageError {
     /// The source, a folder.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The source, a root that is made here.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// The file system.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
@@ -64,7 +68,11 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let limits = &options.limits;
     let folder = crate::output::folder(output);
     let image = oci::open(source, folder, limits)?;
-    let config = image.as_ref().map(|image| image.config.clone()).unwrap_or_default();
+    let config = match (&image, source) {
+        (Some(image), _) => image.config.clone(),
+        (None, Source::Root(root)) => root.config(),
+        (None, _) => ImageConfig::default(),
+    };
     let (appliance, config) = match &options.appliance {
         // Whoever runs it by its manifest shall run what it starts by itself.
         Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
@@ -73,9 +81,12 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let file = Output::begin(output).map_err(write)?;
     let bodies = Bodies::new(folder, limits.data).map_err(OciError::Spill)?;
     let mut assembly = Assembly::new(bodies, limits);
-    match image {
-        Some(image) => image.assemble(&mut assembly, limits)?,
-        None => directory::assemble(source.path(), &mut assembly, limits)?,
+    match (image, source) {
+        (Some(image), _) => image.assemble(&mut assembly, limits)?,
+        (None, Source::Root(root)) => root.assemble(&mut assembly, options.build_time)?,
+        (None, _) => {
+            directory::assemble(source.path().unwrap_or(Path::new("")), &mut assembly, limits)?;
+        }
     }
     assembly.bodies.flush().map_err(OciError::Spill)?;
 

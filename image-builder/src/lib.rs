@@ -1,6 +1,6 @@
 //! From container images and root file systems to disks that boot in a Bulkhead machine.
 //!
-//! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
+//! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it, [`roots`] makes some of its own.
 //! * [`http`]: how anything is asked of the network.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod manifest;
 pub mod oci;
 pub mod output;
+pub mod roots;
 pub mod runtime_spec;
 pub mod source;
 pub mod tree;

@@ -34,6 +34,14 @@ fn a_tar_of_a_root_runs_a_command() {
 }
 
 #[test]
+fn a_root_that_the_daemon_makes_runs() {
+    let daemon = Daemon::start();
+    let run =
+        daemon.bulkhead(&["run", "--rm", "root:busybox", "sh", "-c", "id -un; stat -c %a /tmp; exit 4"]);
+    assert_eq!((run.status, run.text()), (4, "root\n1777"), "{}", run.stderr);
+}
+
+#[test]
 fn a_source_that_is_not_there_is_named() {
     let daemon = Daemon::start();
     let folder = asset("sources");

@@ -12,6 +12,9 @@ use crate::service::model::{Image, ImportImage, List};
 /// The words that start a source, as they are in the API.
 const TRANSPORTS: [&str; 6] = ["file", "oci", "oci-archive", "docker-archive", "dir", "tar"];
 
+/// What starts a root that the daemon makes: `root:busybox`, `root:debian:SUITE`.
+const ROOT: &str = "root:";
+
 /// A source, its path made absolute; none when the text names an image. A path alone is a file that
 /// bulkhead-image made.
 pub fn source(text: &str) -> Result<Option<String>, CliError> {
@@ -24,6 +27,9 @@ pub fn source(text: &str) -> Result<Option<String>, CliError> {
         let path = std::path::absolute(path).map_err(failed)?;
         Ok(path.to_string_lossy().into_owned())
     };
+    if text.starts_with(ROOT) {
+        return Ok(Some(text.to_owned()));
+    }
     if let Some((transport, rest)) = text.split_once(':')
         && TRANSPORTS.contains(&transport)
     {
@@ -31,6 +37,14 @@ pub fn source(text: &str) -> Result<Option<String>, CliError> {
             ("oci" | "oci-archive" | "docker-archive", Some((path, tag))) => (path, format!(":{tag}")),
             _ => (rest, String::new()),
         };
+        if path == "-" {
+            let message = "standard input is taken by bulkhead-image build, and what that makes is imported";
+            return Err(CliError::Argument {
+                what: "The source",
+                given: text.to_owned(),
+                message: message.into(),
+            });
+        }
         return Ok(Some(format!("{transport}:{}{tag}", absolute(path)?)));
     }
     let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start)) || Path::new(text).is_file();
@@ -79,7 +93,8 @@ impl Images {
 /// Make an image from a file or a source.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// A file made by bulkhead-image, or oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE.
+    /// A file made by bulkhead-image, or oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE,
+    /// or root:busybox, root:debian:SUITE?include=A,B.
     source: String,
     /// The image's name.
     #[arg(long)]
@@ -137,10 +152,13 @@ mod tests {
             ("oci:layout:latest", Some(format!("oci:{here}/layout:latest"))),
             ("dir:/a:b", Some("dir:/a:b".to_owned())),
             ("tar:x.tar", Some(format!("tar:{here}/x.tar"))),
+            ("debian:12", None),
+            ("root:debian:bookworm?include=redis", Some("root:debian:bookworm?include=redis".to_owned())),
         ] {
             let found = source(text).unwrap();
             let plain = |text: String| text.replace("/./", "/");
             assert_eq!(found.map(plain), expected.map(plain), "{text}");
         }
+        assert!(source("tar:-").is_err() && source("docker-archive:-:x").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bulkhead_image::Source;
+use bulkhead_image::{Source, SourceError};
 use bulkhead_protocol::image::{ImageKind, Manifest};
 use sha2::{Digest, Sha256};
 
@@ -146,21 +146,25 @@ impl Origin {
         }
         let origin = match words.strip_prefix(FILE) {
             Some(path) => Self::File(PathBuf::from(path)),
-            None => Self::Source(words.parse().map_err(|_| {
-                invalid(format!(
-                    "{words:?} starts with none of file:, oci:, oci-archive:, docker-archive:, dir: and tar:"
-                ))
+            None => Self::Source(words.parse().map_err(|error| match error {
+                SourceError::Unknown(_) => invalid(format!(
+                    "{words:?} starts with none of file:, oci:, oci-archive:, docker-archive:, dir:, tar: and root:"
+                )),
+                SourceError::Debian(why) => invalid(why.to_string()),
+                other => invalid(other.to_string()),
             })?),
         };
-        if !origin.path().is_absolute() {
+        // Standard input is nobody's here: what is not a path of the host from its root on is refused.
+        if !origin.path().is_none_or(Path::is_absolute) {
             return Err(invalid(format!("the path in {words:?} is not absolute")));
         }
         Ok(origin)
     }
 
-    fn path(&self) -> &Path {
+    /// The file or the folder of the host, where it is one.
+    fn path(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => path,
+            Self::File(path) => Some(path),
             Self::Source(source) => source.path(),
         }
     }
@@ -171,7 +175,7 @@ impl Origin {
             source_name: words.to_owned(),
             source,
         };
-        if !self.path().exists() {
+        if !self.path().is_none_or(Path::exists) {
             return Err(ServiceError::NoSource { source_name: words.to_owned() });
         }
         match &self {
@@ -202,11 +206,26 @@ mod tests {
 
     #[test]
     fn sources_that_are_refused() {
-        for words in ["", "redis", "file:", "file:relative", "dir:../x", "http://x", "file:/a\u{0}b"] {
+        for words in [
+            "",
+            "redis",
+            "file:",
+            "file:relative",
+            "dir:../x",
+            "http://x",
+            "file:/a\u{0}b",
+            "tar:-",
+            "-",
+            "busybox",
+            "root:busybox:x",
+            "root:debian:--help",
+        ] {
             assert!(matches!(Origin::parse(words), Err(ServiceError::Invalid { .. })), "{words:?}");
         }
         assert!(matches!(Origin::parse("file:/a").unwrap(), Origin::File(_)));
-        assert!(matches!(Origin::parse("oci:/a:latest").unwrap(), Origin::Source(_)));
+        for words in ["oci:/a:latest", "root:busybox", "root:debian:bookworm"] {
+            assert!(matches!(Origin::parse(words).unwrap(), Origin::Source(_)));
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{Outcome, output};
 
 #[derive(Debug, Args)]
 pub struct Build {
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE, with - for a FILE that
+    /// comes from standard input; busybox, root:busybox:FILE, or debian:SUITE[?include=A,B][&variant=minbase][&mirror=URL]
     source: String,
     /// The image to write
     #[arg(long, short, value_name = "FILE")]
@@ -52,7 +53,7 @@ pub struct Build {
 
 impl Build {
     pub fn execute(self, json: bool) -> Outcome {
-        let source: Source = self.source.parse()?;
+        let source: Source = Source::parse_local(&self.source)?;
         let file = self.output.clone();
         let manifest = bulkhead_image::build(&source, &file, &self.options())?;
         output::manifest(&manifest, json)

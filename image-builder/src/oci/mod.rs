@@ -34,6 +34,12 @@ pub enum OciError {
     /// The tar file around an image.
     #[error("Cannot read the archive {0}")]
     Archive(PathBuf, #[source] io::Error),
+    /// Standard input.
+    #[error("Cannot take in standard input")]
+    Stdin(#[source] io::Error),
+    /// Standard input over the limit.
+    #[error("Standard input is larger than {0} bytes")]
+    LargeStdin(u64),
     /// A blob that is not there or cannot be read.
     #[error("Cannot read {0} of {1}")]
     Blob(String, PathBuf, #[source] io::Error),
@@ -106,12 +112,12 @@ pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<I
             docker::open(&storage, path, reference.as_deref(), limits).map(Some)
         }
         Source::Tar(path) => {
-            let blob = open_file(path).and_then(Blob::whole);
-            let blob = blob.map_err(|error| OciError::Open(path.clone(), error))?;
+            let file = storage::open_source(path, scratch, limits)?;
+            let blob = Blob::whole(file).map_err(|error| OciError::Open(path.clone(), error))?;
             let layer = Layer { blob, name: source.to_string(), digest: None, diff_id: None };
             Ok(Some(Image { config: ImageConfig::default(), layers: vec![layer] }))
         }
-        Source::Directory(_) => Ok(None),
+        Source::Directory(_) | Source::Root(_) => Ok(None),
     }
 }
 

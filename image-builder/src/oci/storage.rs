@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::OciError;
 use super::layer::{ArchiveKind, Entries};
 use crate::limits::Limits;
+use crate::source::STDIN;
 
 /// How many links between members of an archive one name may lead through.
 const MAX_LINKS: usize = 8;
@@ -94,7 +95,7 @@ impl Storage {
     /// A tar file, also one that is compressed as a whole: that is unpacked into an unnamed file in
     /// `scratch`.
     pub(super) fn archive(path: &Path, scratch: &Path, limits: &Limits) -> Result<Self, OciError> {
-        let file = open_file(path).map_err(|error| OciError::Open(path.to_owned(), error))?;
+        let file = open_source(path, scratch, limits)?;
         let damaged = |error| OciError::Archive(path.to_owned(), error);
         let file = match super::compression::of(&file).map_err(damaged)? {
             None => file,
@@ -160,6 +161,26 @@ impl Storage {
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     regular(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
+}
+
+/// Opens the file of a source. Standard input is spilled into an unnamed file in `scratch` first: archives are
+/// read here and there.
+pub(super) fn open_source(path: &Path, scratch: &Path, limits: &Limits) -> Result<File, OciError> {
+    let failed = |error| OciError::Open(path.to_owned(), error);
+    if path != Path::new(STDIN) {
+        return open_file(path).map_err(failed);
+    }
+    spill(io::stdin().lock(), scratch, limits.data)
+}
+
+fn spill(stdin: impl Read, scratch: &Path, limit: u64) -> Result<File, OciError> {
+    let mut spilled = tempfile::tempfile_in(scratch).map_err(OciError::Spill)?;
+    let mut stdin = stdin.take(limit.saturating_add(1));
+    let length = io::copy(&mut stdin, &mut spilled).map_err(OciError::Stdin)?;
+    match length > limit {
+        true => Err(OciError::LargeStdin(limit)),
+        false => spilled.rewind().map(|()| spilled).map_err(OciError::Spill),
+    }
 }
 
 fn regular(file: File) -> io::Result<File> {
@@ -236,6 +257,15 @@ impl<R: Read> Read for Counting<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endless_standard_input_is_refused_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = spill(io::repeat(1), folder.path(), 5 << 20).unwrap_err().to_string();
+        assert_eq!(text, "Standard input is larger than 5242880 bytes");
+        assert!(spill(&[1; 10][..], folder.path(), 10).is_ok());
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
 
     #[test]
     fn names_stay_inside() {
