@@ -15,7 +15,7 @@ use crate::disk::erofs::{self, ErofsError};
 use crate::limits::Limits;
 use crate::manifest::ManifestError;
 use crate::oci::layer::Assembly;
-use crate::oci::{self, OciError};
+use crate::oci::{self, Image, OciError};
 use crate::output::Output;
 use crate::roots::RootError;
 use crate::source::{Source, SourceError};
@@ -67,28 +67,14 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let write = |error| ImageError::Write(output.to_owned(), error);
     let limits = &options.limits;
     let folder = crate::output::folder(output);
-    let image = oci::open(source, folder, limits)?;
-    let config = match (&image, source) {
-        (Some(image), _) => image.config.clone(),
-        (None, Source::Root(root)) => root.config(),
-        (None, _) => ImageConfig::default(),
-    };
+    let (image, config) = opened(source, folder, limits)?;
     let (appliance, config) = match &options.appliance {
         // Whoever runs it by its manifest shall run what it starts by itself.
         Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
         None => (None, config),
     };
     let file = Output::begin(output).map_err(write)?;
-    let bodies = Bodies::new(folder, limits.data).map_err(OciError::Spill)?;
-    let mut assembly = Assembly::new(bodies, limits);
-    match (image, source) {
-        (Some(image), _) => image.assemble(&mut assembly, limits)?,
-        (None, Source::Root(root)) => root.assemble(&mut assembly, options.build_time)?,
-        (None, _) => {
-            directory::assemble(source.path().unwrap_or(Path::new("")), &mut assembly, limits)?;
-        }
-    }
-    assembly.bodies.flush().map_err(OciError::Spill)?;
+    let assembly = assemble(image, source, folder, limits, options.build_time)?;
 
     let mut manifest = manifest(source, config);
     let mut sink = Sink::new(file.file());
@@ -107,6 +93,51 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     .map_err(write)?;
     file.finish().map_err(write)?;
     Ok(manifest)
+}
+
+/// Opens a source: its image, where it is one, and how to run it.
+fn opened(
+    source: &Source,
+    scratch: &Path,
+    limits: &Limits,
+) -> Result<(Option<Image>, ImageConfig), ImageError> {
+    let image = oci::open(source, scratch, limits)?;
+    let config = match (&image, source) {
+        (Some(image), _) => image.config.clone(),
+        (None, Source::Root(root)) => root.config(),
+        (None, _) => ImageConfig::default(),
+    };
+    Ok((image, config))
+}
+
+fn assemble<'l>(
+    image: Option<Image>,
+    source: &Source,
+    scratch: &Path,
+    limits: &'l Limits,
+    time: u64,
+) -> Result<Assembly<'l>, ImageError> {
+    let bodies = Bodies::new(scratch, limits.data).map_err(OciError::Spill)?;
+    let mut assembly = Assembly::new(bodies, limits);
+    match (image, source) {
+        (Some(image), _) => image.assemble(&mut assembly, limits)?,
+        (None, Source::Root(root)) => root.assemble(&mut assembly, time)?,
+        (None, _) => directory::assemble(source.path().unwrap_or(Path::new("")), &mut assembly, limits)?,
+    }
+    assembly.bodies.flush().map_err(OciError::Spill)?;
+    Ok(assembly)
+}
+
+/// Takes in the root of a source, for whoever wants to look at it. `scratch` is a folder for temporary files
+/// without a name.
+pub(crate) fn assembled<'l>(
+    source: &Source,
+    scratch: &Path,
+    limits: &'l Limits,
+    time: u64,
+) -> Result<Assembly<'l>, ImageError> {
+    let (image, _) = opened(source, scratch, limits)?;
+    assemble(image, source, scratch, limits, time)
 }
 
 fn manifest(source: &Source, config: ImageConfig) -> Manifest {

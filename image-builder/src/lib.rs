@@ -5,6 +5,7 @@
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
+//! * [`root_reader`]: reads the file system of a built image; [`sbom`] says of what software it consists.
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
 //! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
 
@@ -19,8 +20,10 @@ pub mod limits;
 pub mod manifest;
 pub mod oci;
 pub mod output;
+pub mod root_reader;
 pub mod roots;
 pub mod runtime_spec;
+pub mod sbom;
 pub mod source;
 pub mod tree;
 

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use bulkhead_image::limits::Limits;
+use bulkhead_image::sbom::{Inventory, SbomSpec};
 use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
 use clap::Args;
 
+use super::sbom::{Format, tell_unread};
 use super::{Outcome, output};
 
 #[derive(Debug, Args)]
@@ -46,6 +48,12 @@ pub struct Build {
     /// What to run, in place of the image's command
     #[arg(last = true, requires = "appliance")]
     command: Vec<String>,
+    /// Write beside it of what packages the image consists
+    #[arg(long, value_name = "FILE")]
+    sbom: Option<PathBuf>,
+    /// In what words
+    #[arg(long, value_enum, default_value_t, requires = "sbom")]
+    sbom_format: Format,
     /// The file system's time of making, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     build_time: u64,
@@ -54,8 +62,14 @@ pub struct Build {
 impl Build {
     pub fn execute(self, json: bool) -> Outcome {
         let source: Source = Source::parse_local(&self.source)?;
-        let file = self.output.clone();
+        let (file, time) = (self.output.clone(), self.build_time);
+        let sbom = self.sbom.clone().map(|path| SbomSpec { path, format: self.sbom_format.into() });
         let manifest = bulkhead_image::build(&source, &file, &self.options())?;
+        if let Some(spec) = sbom {
+            let inventory = Inventory::of_image(&file, &Limits::default())?;
+            inventory.write(&spec, time)?;
+            tell_unread(&inventory);
+        }
         output::manifest(&manifest, json)
     }
 

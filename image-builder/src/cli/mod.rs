@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod kernel;
 mod output;
+mod sbom;
 
 use std::error::Error;
 
@@ -29,6 +30,8 @@ enum Command {
     Build(Box<build::Build>),
     /// Print the manifest of a built image
     Inspect(inspect::Inspect),
+    /// Say of what packages an image or a source consists, in SPDX's or CycloneDX's words
+    Sbom(sbom::Sbom),
     /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json, or make them of a kernel without
     /// modules
     Kernel(kernel::Kernel),
@@ -40,6 +43,7 @@ pub fn execute(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Build(command) => command.execute(json),
         Command::Inspect(command) => command.execute(json),
+        Command::Sbom(command) => command.execute(),
         Command::Kernel(command) => command.execute(json),
     }
 }
