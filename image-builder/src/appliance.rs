@@ -117,9 +117,9 @@ impl Appliance {
         sink.zeros_to(MANIFEST_OFFSET + MANIFEST_SIZE)?;
         for (name, bytes) in [("kernel", &self.kernel), ("initramfs", &self.initramfs)] {
             sink.zeros_to(sink.position().next_multiple_of(GRAIN))?;
-            sink.begin_part();
+            sink.begin_part()?;
             sink.write_all(bytes)?;
-            manifest.parts.insert(name.to_owned(), sink.end_part());
+            manifest.parts.insert(name.to_owned(), sink.end_part()?);
         }
         sink.zeros_to(sink.position().next_multiple_of(GRAIN))
     }

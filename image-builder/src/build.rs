@@ -77,15 +77,15 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
 
     let mut manifest = manifest(source, config);
-    let mut sink = Sink::new(file.file());
+    let mut sink = Sink::new(file.file()).map_err(write)?;
     if let Some(appliance) = &appliance {
         manifest.kind = ImageKind::Appliance;
         manifest.boot_args = Some(appliance.boot_args().to_owned());
         appliance.write_head(&mut sink, &mut manifest).map_err(write)?;
     }
-    sink.begin_part();
+    sink.begin_part().map_err(write)?;
     erofs::write(&assembly.tree, &assembly.bodies, options.build_time, limits.data, &mut sink)?;
-    manifest.parts.insert("root".to_owned(), sink.end_part());
+    manifest.parts.insert("root".to_owned(), sink.end_part().map_err(write)?);
     match &appliance {
         Some(appliance) => appliance.write_tail(sink, file.file(), &manifest),
         None => write_footer(sink, &manifest),

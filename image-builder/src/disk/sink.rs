@@ -1,24 +1,54 @@
 //! A file that is written front to back, part by part, each with its digest.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::mem;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 
 use bulkhead_protocol::image::{ALIGN, Part};
 use sha2::{Digest, Sha256};
 
-/// Writes a disk front to back.
+/// Bytes are written, and their digest is taken, in pieces of this many.
+const PIECE: usize = 1 << 20;
+
+/// How many pieces there are: one that is filled, one whose digest is taken, one that waits.
+const PIECES: usize = 3;
+
+/// Writes a disk front to back. Digests are taken in a thread of their own.
 #[derive(Debug)]
 pub struct Sink<'f> {
-    writer: BufWriter<&'f File>,
+    file: &'f File,
+    /// What was not written yet.
+    piece: Vec<u8>,
     position: u64,
     start: u64,
-    digest: Sha256,
+    orders: Sender<Order>,
+    spent: Receiver<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// More of the part.
+    Take(Vec<u8>),
+    /// A new part.
+    Begin,
+    /// Tell the part's digest.
+    Tell(Sender<String>),
 }
 
 impl<'f> Sink<'f> {
     /// Begins at the start of an empty file.
-    pub fn new(file: &'f File) -> Self {
-        Self { writer: BufWriter::with_capacity(1 << 20, file), position: 0, start: 0, digest: Sha256::new() }
+    pub fn new(file: &'f File) -> io::Result<Self> {
+        let (orders, received) = channel();
+        let (back, spent) = channel();
+        for _ in 1..PIECES {
+            // The other end is here.
+            let _ = back.send(Vec::with_capacity(PIECE));
+        }
+        // It ends by itself with the sender of orders.
+        thread::Builder::new().name("digests".to_owned()).spawn(move || take_digests(&received, &back))?;
+        Ok(Self { file, piece: Vec::with_capacity(PIECE), position: 0, start: 0, orders, spent })
     }
 
     /// How many bytes have been written.
@@ -27,15 +57,19 @@ impl<'f> Sink<'f> {
     }
 
     /// A part begins here.
-    pub fn begin_part(&mut self) {
+    pub fn begin_part(&mut self) -> io::Result<()> {
+        self.flush()?;
         self.start = self.position;
-        self.digest = Sha256::new();
+        self.orders.send(Order::Begin).map_err(io::Error::other)
     }
 
     /// The part that began last ends here.
-    pub fn end_part(&mut self) -> Part {
-        let digest = std::mem::take(&mut self.digest).finalize();
-        Part { offset: self.start, size: self.position - self.start, sha256: hex::encode(digest) }
+    pub fn end_part(&mut self) -> io::Result<Part> {
+        self.flush()?;
+        let (sender, told) = channel();
+        self.orders.send(Order::Tell(sender)).map_err(io::Error::other)?;
+        let sha256 = told.recv().map_err(io::Error::other)?;
+        Ok(Part { offset: self.start, size: self.position - self.start, sha256 })
     }
 
     /// Zeros up to the next multiple of [`ALIGN`]; they belong to no part.
@@ -56,13 +90,41 @@ impl<'f> Sink<'f> {
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write(bytes)?;
-        self.digest.update(&bytes[..written]);
-        self.position += written as u64;
-        Ok(written)
+        let length = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..length]);
+        self.position += length as u64;
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(&self.piece)?;
+        let empty = self.spent.recv().map_err(io::Error::other)?;
+        let piece = mem::replace(&mut self.piece, empty);
+        self.orders.send(Order::Take(piece)).map_err(io::Error::other)
+    }
+}
+
+/// What the thread does.
+fn take_digests(orders: &Receiver<Order>, back: &Sender<Vec<u8>>) {
+    let mut digest = Sha256::new();
+    for order in orders {
+        match order {
+            Order::Take(mut piece) => {
+                digest.update(&piece);
+                piece.clear();
+                // Where nobody waits for it, it is not needed.
+                let _ = back.send(piece);
+            }
+            Order::Begin => digest = Sha256::new(),
+            Order::Tell(sender) => {
+                let _ = sender.send(hex::encode(mem::take(&mut digest).finalize()));
+            }
+        }
     }
 }

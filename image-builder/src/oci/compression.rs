@@ -41,16 +41,15 @@ pub(super) fn of(file: &File) -> io::Result<Option<Compression>> {
 
 /// Reads a file uncompressed, whatever its compression; more than `limit` bytes are an error.
 pub(super) fn reader(file: File, limit: u64) -> io::Result<Limited> {
-    blob_reader(Blob::whole(file)?, limit)
+    uncompressed(Blob::whole(file)?, limit)
 }
 
-/// Reads a blob uncompressed, whatever its compression; more than `limit` bytes are an error.
-pub(super) fn blob_reader(mut blob: Blob, limit: u64) -> io::Result<Limited> {
+/// Reads a stream uncompressed, whatever its compression; more than `limit` bytes are an error.
+pub(super) fn uncompressed(mut stream: impl Read + 'static, limit: u64) -> io::Result<Limited> {
     let mut start = Vec::new();
-    (&mut blob).take(6).read_to_end(&mut start)?;
-    blob.rewind();
+    (&mut stream).take(6).read_to_end(&mut start)?;
     let compression = told_by(&start);
-    let blob = BufReader::with_capacity(128 << 10, blob);
+    let blob = BufReader::with_capacity(128 << 10, io::Cursor::new(start).chain(stream));
     let inner: Box<dyn Read> = match compression {
         None => Box::new(blob),
         Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),

@@ -1,5 +1,6 @@
 //! Container images on the local disk: layouts, archives, documents, layers.
 
+mod ahead;
 mod compression;
 mod docker;
 mod documents;
@@ -7,20 +8,23 @@ pub mod layer;
 mod layout;
 mod storage;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::image::ImageConfig;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::limits::Limits;
 use crate::source::Source;
+use ahead::Ahead;
 use documents::Configuration;
 use layer::{Assembly, LayerError};
 use storage::{Blob, Storage};
 
 pub(crate) use storage::open_file;
+
+/// What a blob is named by.
+const DIGEST: &str = "digest";
 
 /// The only platform that runs.
 pub const ARCHITECTURE: &str = "amd64";
@@ -46,6 +50,9 @@ pub enum OciError {
     /// A temporary file.
     #[error("Cannot write a temporary file beside the output")]
     Spill(#[source] io::Error),
+    /// The thread that reads layers.
+    #[error("Cannot start reading the layers")]
+    Thread(#[source] io::Error),
     /// A document over the limit.
     #[error("The document {0} is larger than {1} bytes")]
     LargeDocument(String, u64),
@@ -122,24 +129,22 @@ pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<I
 }
 
 impl Image {
-    /// Applies all layers. The blob of each is held against its digest before anything in it is looked at.
+    /// Applies all layers. What a layer brought is of no use before its blob and its content were held against their
+    /// digests: where one does not match, all of it is an error.
     pub fn assemble(self, assembly: &mut Assembly<'_>, limits: &Limits) -> Result<(), OciError> {
-        let mut left = limits.data;
-        for (number, mut layer) in (1..).zip(self.layers) {
-            let failed = |error| OciError::Layer(number, error);
-            let read = |error| failed(LayerError::Read(error));
-            if let Some(digest) = layer.digest
-                && layer.blob.sha256().map_err(read)? != digest
-            {
-                return Err(OciError::Mismatch(layer.name, "digest"));
+        let again = |layer: &Layer| layer.blob.again();
+        let blobs = self.layers.iter().map(again).collect::<io::Result<_>>().map_err(OciError::Thread)?;
+        let mut ahead = Ahead::start(blobs, limits.data).map_err(OciError::Thread)?;
+        for (number, layer) in (1..).zip(self.layers) {
+            if let Err(error) = assembly.apply(number, &mut ahead) {
+                return Err(layer.mismatch().unwrap_or(OciError::Layer(number, error)));
             }
-            let reader = compression::blob_reader(layer.blob, left).map_err(read)?;
-            let mut reader = Hashing { reader, digest: Sha256::new(), count: 0 };
-            assembly.apply(number, &mut reader).map_err(failed)?;
-            left -= reader.count.min(left);
-            if let Some(diff_id) = layer.diff_id
-                && hex::encode(reader.digest.finalize()) != diff_id
-            {
+            let found =
+                ahead.end_layer().map_err(|error| OciError::Layer(number, LayerError::Read(error)))?;
+            if layer.digest.is_some_and(|digest| digest != found.blob) {
+                return Err(OciError::Mismatch(layer.name, DIGEST));
+            }
+            if layer.diff_id.is_some_and(|digest| digest != found.content) {
                 return Err(OciError::Mismatch(layer.name, "uncompressed digest (diff_id)"));
             }
         }
@@ -147,18 +152,11 @@ impl Image {
     }
 }
 
-struct Hashing<R> {
-    reader: R,
-    digest: Sha256,
-    count: u64,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.digest.update(&buffer[..read]);
-        self.count += read as u64;
-        Ok(read)
+impl Layer {
+    /// Where a layer could not be applied since its blob is not what the manifest names, that is the better word.
+    fn mismatch(mut self) -> Option<OciError> {
+        let found = self.blob.sha256().ok()?;
+        self.digest.is_some_and(|digest| digest != found).then_some(OciError::Mismatch(self.name, DIGEST))
     }
 }
 

@@ -62,9 +62,9 @@ impl Blob {
         Ok(Self { file, offset: 0, size, position: 0 })
     }
 
-    /// Back to the start.
-    pub(super) fn rewind(&mut self) {
-        self.position = 0;
+    /// The same blob, at its start.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, position: 0, ..*self })
     }
 
     /// The SHA-256 of the blob in hexadecimal; the blob is at its start again afterwards.

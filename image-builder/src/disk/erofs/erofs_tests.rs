@@ -10,7 +10,7 @@ fn inode(kind: Kind) -> Inode {
 fn written(tree: &Tree, bodies: &mut Bodies, limit: u64) -> Result<Vec<u8>, ErofsError> {
     bodies.flush()?;
     let file = tempfile::tempfile()?;
-    let mut sink = Sink::new(&file);
+    let mut sink = Sink::new(&file).unwrap();
     let result = write(tree, bodies, 5, limit, &mut sink);
     sink.flush()?;
     let mut bytes = vec![0; usize::try_from(sink.position()).unwrap()];
