@@ -1,6 +1,8 @@
 //! From container images and root file systems to disks that boot in a Bulkhead machine.
 //!
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it, [`roots`] makes some of its own.
+//! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
+//! * [`reference`]: what images are called in registries.
 //! * [`http`]: how anything is asked of the network.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
@@ -22,6 +24,7 @@ pub mod oci;
 pub mod output;
 pub mod root_reader;
 pub mod roots;
+pub mod reference;
 pub mod runtime_spec;
 pub mod sbom;
 pub mod source;
@@ -30,6 +33,7 @@ pub mod tree;
 pub use appliance::ApplianceOptions;
 pub use build::{BuildOptions, ImageError, build};
 pub use manifest::{ManifestError, read_manifest, verify};
+pub use reference::{Reference, ReferenceError};
 pub use runtime_spec::{
     RuntimeOptions, RuntimeSpecError, SeccompError, granted_capabilities, runtime_spec, seccomp_profile,
 };

@@ -6,6 +6,7 @@ use super::documents::SavedImage;
 use super::storage::Storage;
 use super::{Image, Layer, OciError, configuration, is_sha256};
 use crate::limits::Limits;
+use crate::reference::Reference;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -56,34 +57,7 @@ fn named<'s>(
     }
 }
 
-/// A reference with all that Docker lets people leave out: the registry, `library` for its own images there, and
-/// the tag.
-fn whole(reference: &str) -> String {
-    let is_registry = |word: &str| word.contains(['.', ':']) || word == "localhost";
-    let (registry, path) =
-        reference.split_once('/').filter(|(first, _)| is_registry(first)).unwrap_or(("docker.io", reference));
-    let library = if registry == "docker.io" && !path.contains('/') { "library/" } else { "" };
-    let tag = if path.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
-    format!("{registry}/{library}{path}{tag}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_made_whole_as_docker_does() {
-        for (reference, expected) in [
-            ("redis", "docker.io/library/redis:latest"),
-            ("redis:7", "docker.io/library/redis:7"),
-            ("docker.io/redis", "docker.io/library/redis:latest"),
-            ("docker.io/library/redis:7", "docker.io/library/redis:7"),
-            ("bulkhead/hello:1", "docker.io/bulkhead/hello:1"),
-            ("localhost/hello", "localhost/hello:latest"),
-            ("host:5000/a/b", "host:5000/a/b:latest"),
-            ("quay.io/a/b@sha256:00", "quay.io/a/b@sha256:00"),
-        ] {
-            assert_eq!(whole(reference), expected);
-        }
-    }
+/// A reference with all that Docker lets people leave out; what is none, as it is.
+fn whole(words: &str) -> String {
+    words.parse::<Reference>().map_or_else(|_| words.to_owned(), |reference| reference.to_string())
 }
