@@ -3,7 +3,7 @@
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it, [`roots`] makes some of its own.
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
 //! * [`reference`]: what images are called in registries.
-//! * [`http`]: how anything is asked of the network.
+//! * [`registry`]: what is fetched from registries and sent to them; [`http`]: how anything is asked of the network.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
@@ -25,6 +25,7 @@ pub mod output;
 pub mod root_reader;
 pub mod roots;
 pub mod reference;
+pub mod registry;
 pub mod runtime_spec;
 pub mod sbom;
 pub mod source;

@@ -14,22 +14,35 @@ pub struct Part {
     pub response: Option<Response>,
 }
 
+impl Request<'_> {
+    /// For what a file has from byte `from` on. With `etag` a file that has changed since comes whole.
+    #[must_use]
+    pub fn rest_from(self, from: u64, etag: Option<&str>) -> Self {
+        match (from, etag) {
+            (0, _) => self,
+            // A weak one says that two files mean the same, not that their bytes are (section 13.1.5).
+            (_, Some(etag)) if !etag.starts_with("W/") => {
+                self.header("range", format!("bytes={from}-")).header("if-range", etag)
+            }
+            _ => self.header("range", format!("bytes={from}-")),
+        }
+    }
+}
+
 impl Client {
     /// Asks for a file from byte `from` on. With `etag` a file that has changed since comes whole.
     pub fn rest(&self, request: Request<'_>, from: u64, etag: Option<&str>) -> Result<Part, HttpError> {
-        let request = match (from, etag) {
-            (0, _) => request,
-            // A weak one says that two files mean the same, not that their bytes are (section 13.1.5).
-            (_, Some(etag)) if !etag.starts_with("W/") => {
-                request.header("range", format!("bytes={from}-")).header("if-range", etag)
-            }
-            _ => request.header("range", format!("bytes={from}-")),
-        };
-        let response = self.send(request)?;
+        Part::of(self.send(request.rest_from(from, etag))?, from)
+    }
+}
+
+impl Part {
+    /// Holds a response against what [`Request::rest_from`] asked for.
+    pub fn of(response: Response, from: u64) -> Result<Self, HttpError> {
         let etag = response.header("etag").map(str::to_owned).filter(|etag| etag.len() <= 256);
         let piece = |what| HttpError::Piece(response.name(), what);
         match response.status() {
-            200 => Ok(Part { start: 0, total: response.length(), etag, response: Some(response) }),
+            200 => Ok(Self { start: 0, total: response.length(), etag, response: Some(response) }),
             206 if from > 0 => {
                 let range = response.header("content-range").and_then(content_range);
                 let (first, last, total) = range.ok_or_else(|| piece("it does not say which"))?;
@@ -42,13 +55,13 @@ impl Client {
                 if response.length().is_some_and(|length| length != last + 1 - first) {
                     return Err(piece("its length is another"));
                 }
-                Ok(Part { start: from, total: Some(last + 1), etag, response: Some(response) })
+                Ok(Self { start: from, total: Some(last + 1), etag, response: Some(response) })
             }
             416 if from > 0 => {
                 let total = response.header("content-range").and_then(|range| range.strip_prefix("bytes */"));
                 match total.and_then(number) {
                     Some(total) if total == from => {
-                        Ok(Part { start: from, total: Some(total), etag, response: None })
+                        Ok(Self { start: from, total: Some(total), etag, response: None })
                     }
                     _ => Err(piece("there is no such piece")),
                 }

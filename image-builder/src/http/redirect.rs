@@ -17,6 +17,16 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The origin of an address in words.
+    pub fn parse(address: &str) -> Result<Self, HttpError> {
+        parsed(address).map(|address| Self::of(&address))
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == "https"
+    }
+
     /// The origin of an address.
     pub(super) fn of(address: &Uri) -> Self {
         let scheme = address.scheme_str().unwrap_or_default().to_owned();

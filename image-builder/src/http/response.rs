@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, Uri};
 use ureq::{Body, BodyReader, http};
 
-use super::{HttpError, HttpOptions, redirect};
+use super::{HttpError, HttpOptions, Origin, redirect};
 
 /// Bytes that must come within one time of silence: who sends a byte now and then is as silent as who sends none.
 const MIN_PIECE: u64 = 4 << 10;
@@ -62,6 +62,11 @@ impl Response {
     /// The address that answered, with its query.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Who answered.
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.address)
     }
 
     /// The address that answered, for people.

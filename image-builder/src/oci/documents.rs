@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 /// The annotation of an index that tells an image's tag.
-pub(super) const TAG: &str = "org.opencontainers.image.ref.name";
+pub(crate) const TAG: &str = "org.opencontainers.image.ref.name";
 
 /// An index or a manifest: which of the two, its own properties tell.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Document {
+pub(crate) struct Document {
     pub schema_version: Option<u32>,
     pub manifests: Option<Vec<Descriptor>>,
     pub config: Option<Descriptor>,
@@ -25,7 +25,7 @@ pub(super) struct Document {
 /// Points to a blob.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     pub media_type: Option<String>,
     pub digest: String,
     pub size: u64,
@@ -37,21 +37,21 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     /// The tag that an index gives it.
-    pub(super) fn tag(&self) -> Option<&str> {
+    pub(crate) fn tag(&self) -> Option<&str> {
         self.annotations.as_ref()?.get(TAG).map(String::as_str)
     }
 }
 
 /// What an image runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Platform {
+pub(crate) struct Platform {
     pub architecture: String,
     pub os: String,
 }
 
 /// The configuration.
 #[derive(Debug, Deserialize)]
-pub(super) struct Configuration {
+pub(crate) struct Configuration {
     pub architecture: String,
     pub os: String,
     #[serde(default)]
@@ -62,7 +62,7 @@ pub(super) struct Configuration {
 /// How to run the image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Execution {
+pub(crate) struct Execution {
     user: Option<String>,
     exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
     env: Option<Vec<String>>,
@@ -76,7 +76,7 @@ pub(super) struct Execution {
 
 /// The layers, uncompressed.
 #[derive(Debug, Deserialize)]
-pub(super) struct RootFs {
+pub(crate) struct RootFs {
     #[serde(default)]
     pub diff_ids: Option<Vec<String>>,
 }
@@ -84,7 +84,7 @@ pub(super) struct RootFs {
 /// An element of `manifest.json` in a docker-archive.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct SavedImage {
+pub(crate) struct SavedImage {
     pub config: String,
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,

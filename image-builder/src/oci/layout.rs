@@ -3,34 +3,13 @@
 use std::path::Path;
 
 use super::documents::{Descriptor, Document};
+use super::media_types::{CONFIG_TYPES, INDEX_TYPES, LAYER_TYPES, MANIFEST_TYPES, check_type};
 use super::storage::Storage;
 use super::{ARCHITECTURE, Image, Layer, OciError, configuration, sha256_digits};
 use crate::limits::Limits;
 
 /// How many indexes may lead to one another.
-const MAX_DEPTH: usize = 4;
-
-const INDEX_TYPES: &[&str] =
-    &["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-
-const MANIFEST_TYPES: &[&str] =
-    &["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-
-const CONFIG_TYPES: &[&str] =
-    &["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-
-const LAYER_TYPES: &[&str] = &[
-    "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-];
+pub(crate) const MAX_DEPTH: usize = 4;
 
 pub(super) fn open(
     storage: &Storage,
@@ -78,11 +57,11 @@ fn image(storage: &Storage, name: &str, document: Document, limits: &Limits) -> 
     Ok(Image { config, layers })
 }
 
-fn parse(name: &str, bytes: &[u8]) -> Result<Document, OciError> {
+pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Document, OciError> {
     let parsed = serde_json::from_slice(bytes);
     let document: Document = parsed.map_err(|error| OciError::Parse(name.to_owned(), error))?;
     if document.fs_layers.is_some() || document.schema_version.is_some_and(|version| version != 2) {
-        return Err(unusable(name, "its schemaVersion is not 2"));
+        return Err(unusable(name, "its schemaVersion is not 2, and Docker's first schema is not read"));
     }
     // One reader would take it for an index and another for a manifest (GHSA-77vh-xpmg-72qh).
     if document.manifests.is_some() && (document.layers.is_some() || document.config.is_some()) {
@@ -130,7 +109,7 @@ fn tagged<'d>(
     }
 }
 
-fn for_platform(manifests: &[Descriptor]) -> Result<&Descriptor, OciError> {
+pub(crate) fn for_platform(manifests: &[Descriptor]) -> Result<&Descriptor, OciError> {
     let runs = |descriptor: &&Descriptor| match &descriptor.platform {
         Some(platform) => platform.os == "linux" && platform.architecture == ARCHITECTURE,
         // The configuration tells.
@@ -143,16 +122,6 @@ fn for_platform(manifests: &[Descriptor]) -> Result<&Descriptor, OciError> {
     })
 }
 
-fn check_type(name: &str, descriptor: &Descriptor, known: &[&str]) -> Result<(), OciError> {
-    match &descriptor.media_type {
-        Some(kind) if !known.contains(&kind.as_str()) => {
-            let kind: String = kind.chars().take(100).collect();
-            Err(unusable(name, &format!("its media type {kind:?} is not that of a container image")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn unusable(name: &str, what: &str) -> OciError {
+pub(super) fn unusable(name: &str, what: &str) -> OciError {
     OciError::Unusable(name.to_owned(), what.to_owned())
 }

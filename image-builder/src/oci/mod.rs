@@ -3,9 +3,10 @@
 mod ahead;
 mod compression;
 mod docker;
-mod documents;
+pub(crate) mod documents;
 pub mod layer;
-mod layout;
+pub(crate) mod layout;
+pub(crate) mod media_types;
 mod storage;
 
 use std::io;
@@ -161,18 +162,18 @@ impl Layer {
 }
 
 /// The digits of a digest; no other algorithm is in use.
-fn sha256_digits(digest: &str) -> Result<&str, OciError> {
+pub(crate) fn sha256_digits(digest: &str) -> Result<&str, OciError> {
     let digits = digest.strip_prefix("sha256:").filter(|digits| is_sha256(digits));
     digits.ok_or_else(|| OciError::Digest(digest.chars().take(100).collect()))
 }
 
-fn is_sha256(digits: &str) -> bool {
+pub(crate) fn is_sha256(digits: &str) -> bool {
     digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Checks a configuration against the platform and the number of layers; returns it with the digests of
 /// the uncompressed layers.
-fn configuration(
+pub(crate) fn configuration(
     name: &str,
     bytes: &[u8],
     layers: usize,
