@@ -17,8 +17,10 @@ use crate::manifest::ManifestError;
 use crate::oci::layer::Assembly;
 use crate::oci::{self, Image, OciError};
 use crate::output::Output;
+use crate::reference::Reference;
 use crate::roots::RootError;
 use crate::source::{Source, SourceError};
+use crate::store::{Store, StoreError};
 use crate::tree::Bodies;
 
 /// How to build.
@@ -30,6 +32,8 @@ pub struct BuildOptions {
     pub limits: Limits,
     /// Make a whole disk in place of a container root.
     pub appliance: Option<ApplianceOptions>,
+    /// The store that has the images which were pulled; where this is none, the default one.
+    pub store: Option<PathBuf>,
 }
 
 /// Why an image cannot be built or read.
@@ -47,6 +51,9 @@ pub enum ImageError {
     /// The source, a root that is made here.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The source, an image of a store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The file system.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
@@ -67,7 +74,7 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let write = |error| ImageError::Write(output.to_owned(), error);
     let limits = &options.limits;
     let folder = crate::output::folder(output);
-    let (image, config) = opened(source, folder, limits)?;
+    let (image, config) = opened(source, folder, limits, options.store.as_deref())?;
     let (appliance, config) = match &options.appliance {
         // Whoever runs it by its manifest shall run what it starts by itself.
         Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
@@ -100,8 +107,12 @@ fn opened(
     source: &Source,
     scratch: &Path,
     limits: &Limits,
+    store: Option<&Path>,
 ) -> Result<(Option<Image>, ImageConfig), ImageError> {
-    let image = oci::open(source, scratch, limits)?;
+    let image = match source {
+        Source::Registry(reference) | Source::Store(reference) => Some(stored(reference, limits, store)?),
+        _ => oci::open(source, scratch, limits)?,
+    };
     let config = match (&image, source) {
         (Some(image), _) => image.config.clone(),
         (None, Source::Root(root)) => root.config(),
@@ -136,8 +147,17 @@ pub(crate) fn assembled<'l>(
     limits: &'l Limits,
     time: u64,
 ) -> Result<Assembly<'l>, ImageError> {
-    let (image, _) = opened(source, scratch, limits)?;
+    let (image, _) = opened(source, scratch, limits, None)?;
     assemble(image, source, scratch, limits, time)
+}
+
+/// An image that has been pulled. Its blobs are open from here on, so that nobody can remove them.
+fn stored(reference: &Reference, limits: &Limits, store: Option<&Path>) -> Result<Image, ImageError> {
+    let store = Store::open(&store.map_or_else(Store::default_path, |path| Ok(path.to_owned()))?)?;
+    let _lease = store.lease()?;
+    let image = store.find(reference)?;
+    let image = image.ok_or_else(|| StoreError::NoImage(store.path().to_owned(), reference.to_string()))?;
+    Ok(oci::open_stored(store.handle()?, store.path(), &image.manifest, limits)?)
 }
 
 fn manifest(source: &Source, config: ImageConfig) -> Manifest {

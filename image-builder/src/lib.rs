@@ -4,6 +4,7 @@
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
 //! * [`reference`]: what images are called in registries.
 //! * [`registry`]: what is fetched from registries and sent to them; [`http`]: how anything is asked of the network.
+//! * [`store`]: what was pulled, by its content.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
@@ -22,13 +23,14 @@ pub mod limits;
 pub mod manifest;
 pub mod oci;
 pub mod output;
-pub mod root_reader;
-pub mod roots;
 pub mod reference;
 pub mod registry;
+pub mod root_reader;
+pub mod roots;
 pub mod runtime_spec;
 pub mod sbom;
 pub mod source;
+pub mod store;
 pub mod tree;
 
 pub use appliance::ApplianceOptions;

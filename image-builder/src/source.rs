@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::reference::{Reference, ReferenceError};
 use crate::roots::{BUSYBOX, DebianSpecError, RootSpec};
 
 /// What names standard input in place of a file.
@@ -43,13 +44,19 @@ pub enum Source {
     Tar(PathBuf),
     /// `root:busybox[:FILE]`, `root:debian:SUITE[?...]`: a root that is made here.
     Root(RootSpec),
+    /// `docker://REF`: an image of a registry. It is pulled into a store before anything else.
+    Registry(Reference),
+    /// `store:REF`: an image that was pulled.
+    Store(Reference),
 }
 
 /// A source that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SourceError {
     /// No known word in front.
-    #[error("The source {0:?} does not start with oci:, oci-archive:, docker-archive:, dir:, tar: or root:")]
+    #[error(
+        "The source {0:?} does not start with docker://, store:, oci:, oci-archive:, docker-archive:, dir:, tar: or root:"
+    )]
     Unknown(String),
     /// Nothing behind the word.
     #[error("The source {0:?} names no path")]
@@ -63,6 +70,9 @@ pub enum SourceError {
     /// A Debian that cannot be.
     #[error("Cannot understand which Debian is asked for")]
     Debian(#[from] DebianSpecError),
+    /// A reference that cannot be.
+    #[error("Cannot understand which image is asked for")]
+    Reference(#[from] ReferenceError),
 }
 
 impl FromStr for Source {
@@ -86,6 +96,8 @@ impl FromStr for Source {
             "docker-archive" => tagged().map(|(path, reference)| Self::DockerArchive { path, reference })?,
             "dir" => Self::Directory(PathBuf::from(rest)),
             "tar" => Self::Tar(PathBuf::from(rest)),
+            "docker" => Self::Registry(rest.strip_prefix("//").ok_or_else(unknown)?.parse()?),
+            "store" => Self::Store(rest.parse()?),
             "root" => Self::Root(root(rest)?),
             _ => return Err(unknown()),
         };
@@ -121,7 +133,7 @@ impl Source {
             Self::OciLayout { path, .. } | Self::OciArchive { path, .. } => Some(path),
             Self::DockerArchive { path, .. } | Self::Directory(path) | Self::Tar(path) => Some(path),
             Self::Root(RootSpec::Busybox(path)) => Some(path),
-            Self::Root(RootSpec::Debian(_)) => None,
+            Self::Root(RootSpec::Debian(_)) | Self::Registry(_) | Self::Store(_) => None,
         }
     }
 
@@ -130,6 +142,7 @@ impl Source {
         match self {
             Self::OciLayout { tag: Some(tag), .. } | Self::OciArchive { tag: Some(tag), .. } => tag.clone(),
             Self::DockerArchive { reference: Some(reference), .. } => reference.clone(),
+            Self::Registry(reference) | Self::Store(reference) => reference.familiar(),
             Self::Root(RootSpec::Busybox(_)) => "busybox".to_owned(),
             Self::Root(RootSpec::Debian(spec)) => format!("debian:{}", spec.suite),
             _ => {
@@ -152,6 +165,8 @@ impl fmt::Display for Source {
             Self::Tar(path) => ("tar", path, None),
             Self::Root(RootSpec::Busybox(path)) => ("root:busybox", path, None),
             Self::Root(RootSpec::Debian(spec)) => return write!(formatter, "root:{spec}"),
+            Self::Registry(reference) => return write!(formatter, "docker://{reference}"),
+            Self::Store(reference) => return write!(formatter, "store:{reference}"),
         };
         write!(formatter, "{transport}:{}", path.display())?;
         tag.map_or(Ok(()), |tag| write!(formatter, ":{tag}"))
@@ -174,11 +189,14 @@ mod tests {
             "docker-archive:-:repo",
             "root:busybox:/bin/busybox",
             "root:debian:bookworm?include=redis",
+            "docker://localhost:5000/x:1",
+            "store:docker.io/library/redis:7",
         ] {
             assert_eq!(words.parse::<Source>().unwrap().to_string(), words);
         }
         assert_eq!("docker-archive:x.tar:repo:tag".parse::<Source>().unwrap().name(), "repo:tag");
         assert_eq!("tar:/a/r.tar".parse::<Source>().unwrap().name(), "r.tar");
+        assert_eq!("docker://redis".parse::<Source>().unwrap().name(), "redis");
         assert_eq!("-".parse::<Source>(), "tar:-".parse());
         assert_eq!("-".parse::<Source>().unwrap().name(), "stdin");
         assert_eq!("root:busybox".parse::<Source>(), "root:busybox:/bin/busybox".parse());
@@ -196,6 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_refused() {
+        assert!(matches!("docker://".parse::<Source>(), Err(SourceError::Reference(_))));
+        assert!(matches!("docker:redis".parse::<Source>(), Err(SourceError::Unknown(_))));
         assert_eq!("redis:7".parse::<Source>(), Err(SourceError::Unknown("redis:7".to_owned())));
         assert_eq!("/a".parse::<Source>(), Err(SourceError::Unknown("/a".to_owned())));
         assert_eq!("oci:".parse::<Source>(), Err(SourceError::NoPath("oci:".to_owned())));

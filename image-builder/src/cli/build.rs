@@ -7,12 +7,13 @@ use bulkhead_image::sbom::{Inventory, SbomSpec};
 use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
 use clap::Args;
 
+use super::registry::RegistryFlags;
 use super::sbom::{Format, tell_unread};
 use super::{Outcome, output};
 
 #[derive(Debug, Args)]
 pub struct Build {
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE, with - for a FILE that
+    /// docker://REF of a registry, store:REF that was pulled, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR or tar:FILE, with - for a FILE that
     /// comes from standard input; busybox, root:busybox:FILE, or debian:SUITE[?include=A,B][&variant=minbase][&mirror=URL]
     source: String,
     /// The image to write
@@ -57,6 +58,8 @@ pub struct Build {
     /// The file system's time of making, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     build_time: u64,
+    #[command(flatten)]
+    registry: RegistryFlags,
 }
 
 impl Build {
@@ -64,6 +67,9 @@ impl Build {
         let source: Source = Source::parse_local(&self.source)?;
         let (file, time) = (self.output.clone(), self.build_time);
         let sbom = self.sbom.clone().map(|path| SbomSpec { path, format: self.sbom_format.into() });
+        if let Source::Registry(reference) = &source {
+            self.registry.pull(reference)?;
+        }
         let manifest = bulkhead_image::build(&source, &file, &self.options())?;
         if let Some(spec) = sbom {
             let inventory = Inventory::of_image(&file, &Limits::default())?;
@@ -90,6 +96,11 @@ impl Build {
             boot_args: self.boot_args,
             runtime,
         });
-        BuildOptions { build_time: self.build_time, limits: Limits::default(), appliance }
+        BuildOptions {
+            build_time: self.build_time,
+            limits: Limits::default(),
+            appliance,
+            store: self.registry.store,
+        }
     }
 }

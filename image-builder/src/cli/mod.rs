@@ -4,7 +4,10 @@ mod build;
 mod inspect;
 mod kernel;
 mod output;
+mod pull;
+mod registry;
 mod sbom;
+mod store;
 
 use std::error::Error;
 
@@ -28,6 +31,14 @@ pub struct Arguments {
 enum Command {
     /// Build a container root, or with --appliance a whole disk that boots by itself
     Build(Box<build::Build>),
+    /// Fetch an image from a registry into the store
+    Pull(Box<pull::Pull>),
+    /// List the images of the store
+    Ls(store::List),
+    /// Forget an image of the store, and remove what no other one has
+    Rm(store::Remove),
+    /// Remove what no image of the store has, and what interrupted pulls left
+    Gc(store::Collect),
     /// Print the manifest of a built image
     Inspect(inspect::Inspect),
     /// Say of what packages an image or a source consists, in SPDX's or CycloneDX's words
@@ -42,6 +53,10 @@ pub fn execute(arguments: Arguments) -> Outcome {
     let json = arguments.json;
     match arguments.command {
         Command::Build(command) => command.execute(json),
+        Command::Pull(command) => command.execute(json),
+        Command::Ls(command) => command.execute(json),
+        Command::Rm(command) => command.execute(json),
+        Command::Gc(command) => command.execute(json),
         Command::Inspect(command) => command.execute(json),
         Command::Sbom(command) => command.execute(),
         Command::Kernel(command) => command.execute(json),

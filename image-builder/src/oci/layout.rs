@@ -35,6 +35,16 @@ pub(super) fn open(
     Err(unusable(&name, "it is an index of an index of an index of an index"))
 }
 
+/// The image of a manifest by the digits of its digest.
+pub(super) fn open_manifest(storage: &Storage, digits: &str, limits: &Limits) -> Result<Image, OciError> {
+    let digest = format!("sha256:{digits}");
+    let size = storage.open(&format!("blobs/sha256/{digits}"))?.size;
+    let descriptor = Descriptor { media_type: None, digest, size, platform: None, annotations: None };
+    let name = blob_name(&descriptor)?;
+    let document = parse(&name, &blob(storage, &descriptor, limits)?)?;
+    image(storage, &name, document, limits)
+}
+
 fn image(storage: &Storage, name: &str, document: Document, limits: &Limits) -> Result<Image, OciError> {
     let (Some(config), Some(layers)) = (document.config, document.layers) else {
         return Err(unusable(name, "it names no configuration or no layers"));

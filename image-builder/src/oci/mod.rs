@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod media_types;
 mod storage;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -125,8 +126,18 @@ pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<I
             let layer = Layer { blob, name: source.to_string(), digest: None, diff_id: None };
             Ok(Some(Image { config: ImageConfig::default(), layers: vec![layer] }))
         }
-        Source::Directory(_) | Source::Root(_) => Ok(None),
+        Source::Directory(_) | Source::Root(_) | Source::Registry(_) | Source::Store(_) => Ok(None),
     }
+}
+
+/// Opens the image of a manifest in a folder of blobs, a store.
+pub(crate) fn open_stored(
+    folder: File,
+    path: &Path,
+    manifest: &str,
+    limits: &Limits,
+) -> Result<Image, OciError> {
+    layout::open_manifest(&Storage::Folder(path.to_owned(), folder), manifest, limits)
 }
 
 impl Image {

@@ -8,7 +8,7 @@ use std::{env, io};
 use serde::Deserialize;
 
 use super::credentials::MAX_SECRET;
-use super::{Credentials, CredentialsError, helper};
+use super::{Credentials, CredentialsError, credential_program};
 use crate::reference::DEFAULT_REGISTRY;
 
 /// Bytes of a file of credentials.
@@ -91,10 +91,10 @@ impl CredentialsFile {
     ) -> Result<Option<Credentials>, CredentialsError> {
         let key = if registry == DEFAULT_REGISTRY { DOCKER_KEY } else { registry };
         if let Some(name) = self.cred_helpers.get(registry).or_else(|| self.cred_helpers.get(key)) {
-            return helper::ask(name, key);
+            return credential_program::ask(name, key);
         }
         if !self.creds_store.is_empty()
-            && let Some(credentials) = helper::ask(&self.creds_store, key)?
+            && let Some(credentials) = credential_program::ask(&self.creds_store, key)?
         {
             return Ok(Some(credentials));
         }

@@ -5,10 +5,10 @@
 //! challenge of anybody else, such as of whom a registry redirects to, is not answered (CVE-2020-15157).
 
 mod challenge;
+mod credential_program;
 mod credentials;
 mod endpoint;
 mod error;
-mod helper;
 mod keychain;
 mod session;
 mod token;

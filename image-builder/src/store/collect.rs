@@ -1,0 +1,50 @@
+//! Removes what nothing refers to.
+
+use std::collections::HashSet;
+
+use super::folder::Folder;
+use super::{Store, StoreError};
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Collected {
+    /// Blobs, whole and partial ones.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes all blobs that no image has, and what interrupted pulls left. Refuses while somebody pulls or builds;
+    /// a record that cannot be read keeps everything, since it may have referred to anything.
+    pub fn collect(&self) -> Result<Collected, StoreError> {
+        let _lease = self.close()?;
+        let kept: HashSet<String> = self.images()?.into_iter().flat_map(|image| image.blobs).collect();
+        let mut collected = Collected::default();
+        let (whole, unfinished) = self.blobs.names().map_err(self.failed("list", "blobs"))?;
+        let unused = whole.into_iter().filter(|name| !kept.contains(name));
+        self.sweep(&self.blobs, unused.chain(unfinished), &mut collected)?;
+        let (partial, unfinished) = self.partial.names().map_err(self.failed("list", "partial"))?;
+        self.sweep(&self.partial, partial.into_iter().chain(unfinished), &mut collected)?;
+        let (_, unfinished) = self.references.names().map_err(self.failed("list", "references"))?;
+        self.sweep(&self.references, unfinished.into_iter(), &mut collected)?;
+        Ok(collected)
+    }
+
+    fn sweep(
+        &self,
+        folder: &Folder,
+        names: impl Iterator<Item = String>,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        for name in names {
+            // What is no regular file goes too, and counts as nothing.
+            let file = folder.open(&name).ok().flatten();
+            collected.bytes +=
+                file.and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len());
+            folder.remove(&name).map_err(self.failed("remove", &name))?;
+            collected.blobs += 1;
+        }
+        Ok(())
+    }
+}

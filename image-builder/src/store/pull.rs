@@ -1,0 +1,189 @@
+//! Pulls an image: what its reference means here, then all blobs, several at once.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::blobs::{FetchError, Wanted};
+use super::{Progress, Store, StoreError, StoredImage};
+use crate::oci::documents::{Descriptor, Document};
+use crate::oci::layout::{MAX_DEPTH, for_platform, parse};
+use crate::oci::media_types::{CONFIG_TYPES, INDEX_TYPES, LAYER_TYPES, MANIFEST_TYPES, check_type};
+use crate::oci::{OciError, configuration, sha256_digits};
+use crate::reference::Reference;
+use crate::registry::{Registry, RegistryError, Session};
+
+/// Blobs that are fetched at once.
+const AT_ONCE: usize = 3;
+
+impl Store {
+    /// Pulls what a reference means now. Blobs that are there are not fetched again.
+    pub fn pull(
+        &self,
+        registry: &Registry,
+        reference: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, StoreError> {
+        let _lease = self.lease()?;
+        let pulled = |error| StoreError::Pull(reference.to_string(), Box::new(error));
+        let unusable = |error| StoreError::Unusable(reference.to_string(), Box::new(error));
+        let sources = registry.sources(reference).map_err(pulled)?;
+        let pull = Pull { store: self, sources: &sources, reference, progress };
+        let mut image = StoredImage {
+            reference: reference.to_string(),
+            digest: String::new(),
+            manifest: String::new(),
+            size: 0,
+            blobs: Vec::new(),
+        };
+        let (name, manifest) = pull.manifest(&mut image)?;
+        let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
+            let what = "it names no configuration or no layers".to_owned();
+            return Err(unusable(OciError::Unusable(name, what)));
+        };
+        let wanted = pull.wanted(&config, &layers).map_err(unusable)?;
+        // What cannot run is known before its layers are fetched.
+        pull.fetch(&wanted[..1])?;
+        let digits = &wanted[0].digest;
+        let bytes = self.document(digits, self.limits.document)?.unwrap_or_default();
+        configuration(&format!("sha256:{digits}"), &bytes, layers.len(), &self.limits).map_err(unusable)?;
+        pull.fetch(&wanted[1..])?;
+        image.size += wanted.iter().map(|wanted| wanted.size).sum::<u64>();
+        image.blobs.extend(wanted.into_iter().map(|wanted| wanted.digest));
+        self.remember(&image)?;
+        Ok(image)
+    }
+}
+
+struct Pull<'p> {
+    store: &'p Store,
+    sources: &'p [Session<'p>],
+    reference: &'p Reference,
+    progress: &'p dyn Progress,
+}
+
+impl Pull<'_> {
+    fn unusable(&self, error: OciError) -> StoreError {
+        StoreError::Unusable(self.reference.to_string(), Box::new(error))
+    }
+
+    /// Follows indexes to the manifest for this platform; notes in `image` what it meets.
+    fn manifest(&self, image: &mut StoredImage) -> Result<(String, Document), StoreError> {
+        let tag = self.reference.tag().unwrap_or("latest");
+        let mut name =
+            self.reference.digest().map_or_else(|| tag.to_owned(), |digest| format!("sha256:{digest}"));
+        let mut size = None;
+        for _ in 0..=MAX_DEPTH {
+            let (bytes, digest, media_type) = self.document(&name)?;
+            let title = format!("sha256:{digest}");
+            if size.is_some_and(|size| size != bytes.len() as u64) {
+                return Err(self.unusable(OciError::Mismatch(title, "size")));
+            }
+            let mut document = parse(&title, &bytes).map_err(|error| self.unusable(error))?;
+            let other = if document.manifests.is_some() { MANIFEST_TYPES } else { INDEX_TYPES };
+            if media_type.is_some_and(|kind| other.contains(&kind.as_str())) {
+                let what = "it is an index by its type and a manifest by its content, or the other way round";
+                return Err(self.unusable(OciError::Ambiguous(title, what)));
+            }
+            self.store.keep(&digest, &bytes)?;
+            image.size += bytes.len() as u64;
+            image.blobs.push(digest.clone());
+            if image.digest.is_empty() {
+                image.digest.clone_from(&digest);
+            }
+            let Some(manifests) = document.manifests.take() else {
+                image.manifest = digest;
+                return Ok((title, document));
+            };
+            let next = for_platform(&manifests).map_err(|error| self.unusable(error))?;
+            name = format!("sha256:{}", sha256_digits(&next.digest).map_err(|error| self.unusable(error))?);
+            size = Some(next.size);
+        }
+        let what = "it is an index of an index of an index of an index".to_owned();
+        Err(self.unusable(OciError::Unusable(name, what)))
+    }
+
+    /// A document from the store, else from the first source that has it.
+    fn document(&self, name: &str) -> Result<(Vec<u8>, String, Option<String>), StoreError> {
+        let limit = self.store.limits.document;
+        if let Some(digest) = name.strip_prefix("sha256:")
+            && let Some(bytes) = self.store.document(digest, limit)?
+        {
+            return Ok((bytes, digest.to_owned(), None));
+        }
+        let mut result = Err(RegistryError::NotFound {
+            registry: self.reference.registry().to_owned(),
+            what: name.to_owned(),
+        });
+        for source in self.sources {
+            result = source.manifest(name, limit);
+            if result.is_ok() {
+                break;
+            }
+        }
+        let fetched =
+            result.map_err(|error| StoreError::Pull(self.reference.to_string(), Box::new(error)))?;
+        Ok((fetched.bytes, fetched.digest, fetched.media_type))
+    }
+
+    /// The configuration, and each layer once.
+    fn wanted(&self, config: &Descriptor, layers: &[Descriptor]) -> Result<Vec<Wanted>, OciError> {
+        let limits = &self.store.limits;
+        check_type(&config.digest, config, CONFIG_TYPES)?;
+        if layers.len() > limits.layers {
+            return Err(OciError::Layers(layers.len(), limits.layers));
+        }
+        if config.size > limits.document {
+            return Err(OciError::LargeDocument(config.digest.clone(), limits.document));
+        }
+        let mut wanted = Vec::new();
+        let mut seen = HashSet::new();
+        let mut left = limits.data;
+        for blob in [config].into_iter().chain(layers) {
+            let digest = sha256_digits(&blob.digest)?.to_owned();
+            // Wherever a layer says that it is to be had too, it is fetched from the registry (CVE-2020-15157).
+            if !std::ptr::eq(blob, config) {
+                check_type(&blob.digest, blob, LAYER_TYPES)?;
+            }
+            let what = || OciError::Unusable(blob.digest.clone(), "it is larger than any image".to_owned());
+            left = left.checked_sub(blob.size).ok_or_else(what)?;
+            let blob = Wanted { digest, size: blob.size };
+            if seen.insert(blob.clone()) {
+                wanted.push(blob);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Fetches blobs, several at once; the first error ends it.
+    fn fetch(&self, wanted: &[Wanted]) -> Result<(), StoreError> {
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let wanted_count = wanted.len();
+        let work = || {
+            while let Some(wanted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.store.fetch(wanted, self.sources, self.progress) {
+                    // The others end with what they are at.
+                    next.store(wanted_count, Ordering::Relaxed);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..AT_ONCE.min(wanted.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(FetchError::Store(error)) => Err(error),
+            Some(FetchError::Registry(RegistryError::Oci(error))) => Err(self.unusable(error)),
+            Some(FetchError::Registry(error)) => {
+                Err(StoreError::Pull(self.reference.to_string(), Box::new(error)))
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Pulls from a real registry, whose images another tool has pushed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use support::layout::{INDEX, Layer, Layout, MANIFEST};
+use support::registry::{DockerRegistry, Wants};
+use support::{bulkhead_image, run};
+
+/// An image with layers of every compression, the second of them a lower one again.
+fn layout(folder: &Path) -> Layout {
+    let file = |name: &str, size: usize| {
+        let bytes: Vec<u8> = (0..size).map(|at| (at * 31 + at / 7) as u8).collect();
+        Layer::new().file(name, &bytes).finish()
+    };
+    Layout::with_layers(folder, &[file("a", 300_000), file("b", 1000), file("c", 70_000), file("d", 5)])
+}
+
+fn image(store: &Path, arguments: &[&str]) -> Output {
+    let store = store.to_string_lossy();
+    bulkhead_image(&[arguments, &["--store", &store]].concat())
+}
+
+fn ok(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn complaint(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn what_skopeo_pushed_is_pulled_and_built_byte_by_byte() {
+    let registry = DockerRegistry::new(Wants::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let layout = layout(folder.path());
+    let reference = format!("{}/team/app:1", registry.host);
+    registry.skopeo(&layout.source(), &format!("docker://{reference}"), &["--preserve-digests"]);
+
+    let pulled = path("pulled.img").display().to_string();
+    let source = format!("docker://{reference}");
+    ok(image(&path("store"), &["build", &source, "--plain-http", "--output", &pulled]));
+    let local = support::build(folder.path(), &layout.source());
+    let verified = bulkhead_image(&["inspect", "--verify", &pulled]);
+    assert!(ok(verified).contains(&format!("name          {reference:?}")));
+    let root = |path: &Path| {
+        let manifest: Value = serde_json::from_str(&run(
+            env!("CARGO_BIN_EXE_bulkhead-image"),
+            &["--json", "inspect", &path.to_string_lossy()],
+        ))
+        .unwrap();
+        manifest["parts"]["root"].clone()
+    };
+    assert_eq!(root(Path::new(&pulled)), root(&local));
+    for blob in fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let ours = path("store/blobs/sha256").join(blob.file_name());
+        assert_eq!(fs::read(ours).unwrap(), fs::read(blob.path()).unwrap());
+    }
+
+    // Nothing but the store is needed any more.
+    drop(registry);
+    let again = path("again.img").display().to_string();
+    ok(image(&path("store"), &["build", &format!("store:{reference}"), "--output", &again]));
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&pulled).unwrap());
+    assert!(ok(image(&path("store"), &["ls"])).starts_with(&reference));
+}
+
+#[test]
+fn images_of_dockers_second_schema_and_of_many_platforms_are_pulled() {
+    let registry = DockerRegistry::new(Wants::default());
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let layers = [Layer::new().file("a", b"1").finish(), Layer::new().file("b", b"2").finish()];
+    let layout = Layout::with_layers(folder.path(), &layers);
+    let docker = format!("{}/docker:1", registry.host);
+    registry.skopeo(&layout.source(), &format!("docker://{docker}"), &["--format", "v2s2"]);
+    let pull = |reference: &str| -> Value {
+        serde_json::from_str(&ok(image(&store, &["--json", "pull", reference, "--plain-http"]))).unwrap()
+    };
+    let pulled = pull(&docker);
+    assert_eq!(pulled["digest"], pulled["manifest"]);
+    assert_eq!(pulled["blobs"].as_array().unwrap().len(), 4);
+
+    let mut platforms = Vec::new();
+    for (architecture, layers) in [("arm64", &layers[..1]), ("amd64", &layers[..]), ("s390x", &layers[1..])] {
+        let mut descriptor = layout.blob_json(MANIFEST, &layout.manifest(layers));
+        descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
+        platforms.push(descriptor);
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": platforms});
+    layout.index(&[layout.blob_json(INDEX, &index)]);
+    let many = format!("{}/many:1", registry.host);
+    registry.skopeo(&layout.source(), &format!("docker://{many}"), &["--preserve-digests"]);
+    let chosen = pull(&many);
+    assert_eq!(format!("sha256:{}", chosen["manifest"].as_str().unwrap()), platforms[1]["digest"]);
+    assert_ne!(chosen["digest"], chosen["manifest"]);
+
+    // By its digest, with and without a tag.
+    let digest = pulled["digest"].as_str().unwrap();
+    for reference in
+        [format!("{}/docker@sha256:{digest}", registry.host), format!("{docker}@sha256:{digest}")]
+    {
+        ok(image(&store, &["pull", &reference, "--plain-http"]));
+    }
+    let other = format!("{}/docker@sha256:{}", registry.host, "0".repeat(64));
+    let error = complaint(image(&store, &["pull", &other, "--plain-http"]));
+    assert!(error.contains("has no manifest docker:sha256:0000"), "{error}");
+}
+
+#[test]
+fn passwords_are_asked_for_and_come_from_where_docker_keeps_them() {
+    let registry = DockerRegistry::new(Wants { password: true, tls: true });
+    let folder = tempfile::tempdir().unwrap();
+    let layout = layout(folder.path());
+    let reference = format!("{}/x:1", registry.host);
+    registry.skopeo(&layout.source(), &format!("docker://{reference}"), &["--dest-creds", "me:secret"]);
+    let (store, ca) = (folder.path().join("store"), registry.authority().display().to_string());
+
+    let untrusted = complaint(image(&store, &["pull", &reference, "--creds", "me:secret"]));
+    assert!(untrusted.contains("UnknownIssuer") || untrusted.contains("certificate"), "{untrusted}");
+    let denied = complaint(image(&store, &["pull", &reference, "--ca", &ca]));
+    assert!(denied.contains("denies manifest x:1 (status 401, UNAUTHORIZED)"), "{denied}");
+    let wrong = complaint(image(&store, &["pull", &reference, "--ca", &ca, "--creds", "me:wrong-password"]));
+    assert!(wrong.contains("status 401") && !wrong.contains("wrong-password"), "{wrong}");
+    ok(image(&store, &["pull", &reference, "--ca", &ca, "--creds", "me:secret"]));
+
+    let docker = folder.path().join("docker");
+    fs::create_dir(&docker).unwrap();
+    let host = &registry.host;
+    let file = format!(r#"{{"auths": {{"{host}": {{"auth": "bWU6c2VjcmV0"}}}}}}"#);
+    fs::write(docker.join("config.json"), file).unwrap();
+    let pull = |name: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_bulkhead-image"))
+            .args(["pull", &reference, "--ca", &ca, "--store"])
+            .arg(folder.path().join(name))
+            .env("DOCKER_CONFIG", &docker)
+            .env("PATH", format!("{}:{}", docker.display(), std::env::var("PATH").unwrap()))
+            .env_remove("REGISTRY_AUTH_FILE")
+            .env_remove("XDG_RUNTIME_DIR")
+            .output()
+            .unwrap()
+    };
+    ok(pull("by-file"));
+
+    // A helper, which is told the registry's name.
+    let helper = docker.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1 $(cat)\" = 'get {host}' ] && echo '{{\"Username\":\"me\",\"Secret\":\"secret\"}}' || exit 1\n"
+    );
+    fs::write(&helper, script).unwrap();
+    run("chmod", &["755", &helper.to_string_lossy()]);
+    fs::write(docker.join("config.json"), format!(r#"{{"credHelpers": {{"{host}": "test"}}}}"#)).unwrap();
+    ok(pull("by-helper"));
+    fs::write(&helper, "#!/bin/sh\necho hunter2 >&2; echo hunter2; exit 1\n").unwrap();
+    let failed = complaint(pull("by-failing-helper"));
+    assert!(failed.contains("docker-credential-test failed") && !failed.contains("hunter2"), "{failed}");
+}
