@@ -112,3 +112,42 @@ pub(super) fn form(pairs: &[(&str, &str)]) -> String {
     let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
     pairs.map(|(name, value)| format!("{name}={}", escaped(value))).collect::<Vec<_>>().join("&")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::challenge::challenges;
+    use super::*;
+    use crate::http::HttpOptions;
+
+    fn refusal(header: &str) -> String {
+        let client = Client::new(HttpOptions::default()).unwrap();
+        let credentials = Credentials::IdentityToken("secret".to_owned());
+        let request = TokenRequest {
+            registry: "r.io",
+            plain_http: false,
+            scope: "repository:x:pull",
+            credentials: Some(&credentials),
+        };
+        answer(&client, &challenges(&[header]), &request).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn realms_that_could_leak_credentials_are_refused_before_they_are_asked() {
+        for (header, why) in [
+            (r#"Bearer realm="http://r.io/token""#, "not encrypted"),
+            (r#"Bearer realm="file:///etc/passwd""#, "no address"),
+            (r#"Bearer realm="https://user:password@r.io/""#, "no address"),
+            ("Bearer service=x", "no realm"),
+            ("Digest realm=x", "neither by Bearer nor by Basic"),
+            ("", "neither by Bearer nor by Basic"),
+        ] {
+            let refusal = refusal(header);
+            assert!(refusal.contains(why) && !refusal.contains("secret"), "{header}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn forms_are_escaped() {
+        assert_eq!(form(&[("a", "x y&z=/é"), ("b", ""), ("c", "~")]), "a=x%20y%26z%3D%2F%C3%A9&c=~");
+    }
+}

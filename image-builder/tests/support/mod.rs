@@ -1,6 +1,7 @@
 //! What the tests share: layers and layouts written by hand, mounts, and trees to compare.
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
+pub mod hostile;
 pub mod layout;
 pub mod registry;
 pub mod server;
