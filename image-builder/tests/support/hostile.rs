@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub fn serve(
     })
 }
 
-fn honestly(folder: &PathBuf, document: &[u8], asked: &Asked, stream: &mut TcpStream) {
+fn honestly(folder: &Path, document: &[u8], asked: &Asked, stream: &mut TcpStream) {
     let path = asked.path.as_str();
     if path.starts_with("/v2/x/manifests/") {
         return answer(stream, 200, &[("Content-Type", MANIFEST)], document);
