@@ -10,6 +10,7 @@
 //!   of it that boots by itself.
 //! * [`root_reader`]: reads the file system of a built image; [`sbom`] says of what software it consists.
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
+//! * [`disk_image`]: disks of other machines, raw and qcow2.
 //! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
 
 pub mod appliance;
@@ -17,6 +18,7 @@ pub mod build;
 pub mod cpio;
 pub mod directory;
 pub mod disk;
+pub mod disk_image;
 pub mod http;
 pub mod kernel;
 pub mod limits;

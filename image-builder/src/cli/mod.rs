@@ -1,6 +1,7 @@
 //! The commands, one a file. Each prints sentences for people, or with `--json` one document for programs.
 
 mod build;
+mod disk;
 mod inspect;
 mod kernel;
 mod output;
@@ -43,6 +44,10 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Say of what packages an image or a source consists, in SPDX's or CycloneDX's words
     Sbom(sbom::Sbom),
+    /// Make a raw disk or a qcow2 of another
+    Convert(disk::Convert),
+    /// Fetch a disk, hold it against its digest and make a raw disk of it
+    Import(disk::Import),
     /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json, or make them of a kernel without
     /// modules
     Kernel(kernel::Kernel),
@@ -59,6 +64,8 @@ pub fn execute(arguments: Arguments) -> Outcome {
         Command::Gc(command) => command.execute(json),
         Command::Inspect(command) => command.execute(json),
         Command::Sbom(command) => command.execute(),
+        Command::Convert(command) => command.execute(json),
+        Command::Import(command) => command.execute(json),
         Command::Kernel(command) => command.execute(json),
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod media_types;
 mod storage;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::image::ImageConfig;
@@ -161,6 +161,14 @@ impl Image {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a file uncompressed, at most `limit` bytes of it; none where it is not compressed.
+pub(crate) fn uncompressed(file: File, limit: u64) -> io::Result<Option<Box<dyn Read>>> {
+    match compression::of(&file)? {
+        None => Ok(None),
+        Some(_) => Ok(Some(Box::new(compression::reader(file, limit)?))),
     }
 }
 
