@@ -5,13 +5,14 @@
 pub struct Limits {
     /// Layers of one image.
     pub layers: usize,
-    /// Entries in all layers together, and inodes of the root. Each costs about 250 bytes of memory.
+    /// Entries in all layers together, and inodes of the root.
     pub entries: u64,
     /// Components of a path.
     pub depth: usize,
     /// Bytes of a whole path.
     pub path: usize,
-    /// Bytes of all names, link targets and extended attributes together; they are kept in memory.
+    /// Bytes of memory that all entries take together, with their names, link targets and extended attributes. Beside
+    /// them a build takes some 20 MiB.
     pub memory: u64,
     /// Bytes of one index, manifest or configuration.
     pub document: u64,
@@ -28,7 +29,7 @@ impl Default for Limits {
             entries: 1_000_000,
             depth: 1024,
             path: 4096,
-            memory: 128 << 20,
+            memory: 232 << 20,
             document: 4 << 20,
             data: 128 << 30,
             size: 8 << 40,

@@ -24,7 +24,7 @@ const FEATURE_COMPAT_MTIME: u32 = 2;
 const FEATURE_INCOMPAT_CHUNKED_FILE: u32 = 4;
 
 /// log2 of the size of a block.
-const BLOCK_BITS: u8 = 12;
+pub(super) const BLOCK_BITS: u8 = 12;
 
 pub(super) fn superblock(plan: &Plan, uuid: [u8; 16], build_time: u64) -> [u8; SUPERBLOCK_SIZE as usize] {
     let mut bytes = [0; SUPERBLOCK_SIZE as usize];
@@ -32,7 +32,7 @@ pub(super) fn superblock(plan: &Plan, uuid: [u8; 16], build_time: u64) -> [u8; S
     let chunked = plan.inodes.iter().any(|planned| matches!(planned.layout, Layout::Chunks { .. }));
     // The plan keeps the number of blocks below 2^32 and puts the root first.
     let blocks = u32::try_from(plan.meta_blocks + plan.data_blocks).unwrap_or(u32::MAX);
-    let root = plan.inodes.first().map_or(0, |root| root.place / SLOT);
+    let root = plan.inodes.first().map_or(0, |root| root.place() / SLOT);
     put(0, &MAGIC.to_le_bytes());
     put(8, &FEATURE_COMPAT_MTIME.to_le_bytes());
     put(12, &[BLOCK_BITS]);
@@ -46,7 +46,7 @@ pub(super) fn superblock(plan: &Plan, uuid: [u8; 16], build_time: u64) -> [u8; S
     bytes
 }
 
-pub(super) fn inode(inode: &Inode, planned: &Planned) -> [u8; INODE_SIZE as usize] {
+pub(super) fn inode(inode: &Inode, plan: &Plan, planned: &Planned) -> [u8; INODE_SIZE as usize] {
     let mut bytes = [0; INODE_SIZE as usize];
     let mut put = |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
     let attributes = &inode.attributes;
@@ -59,8 +59,8 @@ pub(super) fn inode(inode: &Inode, planned: &Planned) -> [u8; INODE_SIZE as usiz
     // What the data's place is depends on the kind.
     let place = match (&inode.kind, planned.layout) {
         (Kind::CharacterDevice(device) | Kind::BlockDevice(device), _) => device_number(*device),
-        (_, Layout::Chunks { bits }) => bits - u32::from(BLOCK_BITS),
-        _ if planned.blocks > 0 => planned.address,
+        (_, Layout::Chunks { bits }) => u32::from(bits - BLOCK_BITS),
+        _ if planned.blocks() > 0 => plan.address(planned),
         _ => 0,
     };
     put(0, &(1 | layout << 1).to_le_bytes());
@@ -68,7 +68,7 @@ pub(super) fn inode(inode: &Inode, planned: &Planned) -> [u8; INODE_SIZE as usiz
     put(4, &(kind_bits(&inode.kind) | attributes.mode).to_le_bytes());
     put(8, &planned.size.to_le_bytes());
     put(16, &place.to_le_bytes());
-    put(20, &planned.number.to_le_bytes());
+    put(20, &plan.number(planned.id).to_le_bytes());
     put(24, &attributes.uid.to_le_bytes());
     put(28, &attributes.gid.to_le_bytes());
     put(32, &attributes.mtime.seconds.to_le_bytes());

@@ -52,14 +52,14 @@ pub fn write(
     sink.zeros_to(start + encode::SUPERBLOCK_OFFSET)?;
     sink.write_all(&superblock)?;
 
-    let mut by_place: Vec<&Planned> = plan.inodes.iter().collect();
-    by_place.sort_unstable_by_key(|planned| planned.place);
+    let mut by_place: Vec<u32> = (0..).take(plan.inodes.len()).collect();
+    by_place.sort_unstable_by_key(|index| plan.inodes[*index as usize].place());
     let mut tail = vec![0; 4096];
-    for planned in by_place {
-        sink.zeros_to(start + planned.place)?;
+    for planned in by_place.into_iter().map(|index| &plan.inodes[index as usize]) {
+        sink.zeros_to(start + planned.place())?;
         sink.write_all(&head(tree, &plan, planned))?;
         let tail = &mut tail[..planned.tail()];
-        read(tree, bodies, &plan, planned, planned.size - planned.tail() as u64, tail)?;
+        read_tail(tree, bodies, &plan, planned, tail)?;
         sink.write_all(tail)?;
     }
     sink.zeros_to(start + plan.meta_blocks * BLOCK)?;
@@ -77,7 +77,9 @@ fn identity(tree: &Tree, plan: &Plan) -> [u8; 16] {
         match &tree.inode(planned.id).kind {
             Kind::File(body) => digest.update(body.crc.to_le_bytes()),
             Kind::Symlink(target) => digest.update(target),
-            Kind::Directory(_) => digest.update(dirents::encode(tree, plan, planned)),
+            Kind::Directory(_) => {
+                dirents::blocks(tree, plan, planned).for_each(|block| digest.update(block));
+            }
             _ => {}
         }
     }
@@ -92,35 +94,36 @@ fn identity(tree: &Tree, plan: &Plan) -> [u8; 16] {
 /// What stands before the data in line: the inode, its extended attributes, its map of chunks.
 fn head(tree: &Tree, plan: &Plan, planned: &Planned) -> Vec<u8> {
     let inode = tree.inode(planned.id);
-    let mut bytes = encode::inode(inode, planned).to_vec();
+    let mut bytes = encode::inode(inode, plan, planned).to_vec();
     bytes.extend(xattrs::encode(&inode.attributes.xattrs));
     if let (Layout::Chunks { bits }, Kind::File(body)) = (planned.layout, &inode.kind) {
-        for address in plan::chunk_map(body, bits, plan.meta_blocks + planned.first_block) {
+        for address in plan::chunk_map(body, bits, plan.address(planned).into()) {
             bytes.extend(address.to_le_bytes());
         }
     }
     bytes
 }
 
-/// Reads a part of what an inode contains; zeros behind its end.
-fn read(
+/// Reads the end of what an inode contains, that which stands behind the inode.
+fn read_tail(
     tree: &Tree,
     bodies: &Bodies,
     plan: &Plan,
     planned: &Planned,
-    offset: u64,
-    buffer: &mut [u8],
+    tail: &mut [u8],
 ) -> io::Result<()> {
-    let content = match &tree.inode(planned.id).kind {
-        Kind::File(body) => return bodies.read(body, offset, buffer),
+    if tail.is_empty() {
+        return Ok(());
+    }
+    let last = match &tree.inode(planned.id).kind {
+        Kind::File(body) => return bodies.read(body, planned.size - tail.len() as u64, tail),
         Kind::Symlink(target) => target.to_vec(),
-        Kind::Directory(_) => dirents::encode(tree, plan, planned),
+        Kind::Directory(_) => dirents::blocks(tree, plan, planned).last().unwrap_or_default(),
         _ => Vec::new(),
     };
-    let rest = content.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let length = rest.len().min(buffer.len());
-    buffer[..length].copy_from_slice(&rest[..length]);
-    buffer[length..].fill(0);
+    let rest = &last[last.len().saturating_sub(tail.len())..];
+    tail.fill(0);
+    tail[..rest.len()].copy_from_slice(rest);
     Ok(())
 }
 
@@ -131,7 +134,7 @@ fn write_blocks(
     planned: &Planned,
     sink: &mut Sink<'_>,
 ) -> io::Result<()> {
-    if planned.blocks == 0 {
+    if planned.blocks() == 0 {
         return Ok(());
     }
     let inode = tree.inode(planned.id);
@@ -142,13 +145,21 @@ fn write_blocks(
         return Ok(());
     }
     match &inode.kind {
-        Kind::File(body) => copy(bodies, body, 0, planned.blocks * BLOCK, sink),
-        _ => {
-            let mut blocks = vec![0; usize::try_from(planned.blocks * BLOCK).unwrap_or_default()];
-            read(tree, bodies, plan, planned, 0, &mut blocks)?;
-            sink.write_all(&blocks)
+        Kind::File(body) => copy(bodies, body, 0, planned.blocks() * BLOCK, sink),
+        Kind::Directory(_) => {
+            let whole = usize::try_from(planned.blocks()).unwrap_or(usize::MAX);
+            dirents::blocks(tree, plan, planned).take(whole).try_for_each(|block| padded(&block, sink))
         }
+        Kind::Symlink(target) => padded(target, sink),
+        _ => Ok(()),
     }
+}
+
+/// Writes what a block begins with, and zeros to its end.
+fn padded(bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+    let end = sink.position() + BLOCK;
+    sink.write_all(bytes)?;
+    sink.zeros_to(end)
 }
 
 fn copy(

@@ -1,6 +1,6 @@
 //! Decides where everything goes, before the first byte is written.
 
-use super::encode::{INODE_SIZE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
+use super::encode::{BLOCK_BITS, INODE_SIZE, SLOT, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE};
 use super::space::Space;
 use super::{BLOCK, ErofsError, dirents, xattrs};
 use crate::tree::{Body, InodeId, Kind, ROOT, Tree};
@@ -19,30 +19,37 @@ pub(super) enum Layout {
     /// In whole blocks, and what is left of it behind the inode.
     Inline,
     /// In chunks of 2 to the power of `bits` bytes, some of which are holes.
-    Chunks { bits: u32 },
+    Chunks { bits: u8 },
 }
 
-/// An inode and its place.
+/// An inode and its place. A million of them are in memory at once.
 #[derive(Debug)]
 pub(super) struct Planned {
     pub id: InodeId,
     /// The directory that holds it; for a directory only.
     pub parent: InodeId,
-    /// Counts from 1 in the order of the plan.
-    pub number: u32,
     pub links: u32,
+    /// Where the inode is, in slots.
+    slot: u32,
     pub size: u64,
-    pub layout: Layout,
+    /// Where its blocks are, counted from the first block of data.
+    first_block: u32,
+    blocks: u32,
     pub xattr_count: u16,
-    /// Where the inode is, in bytes.
-    pub place: u64,
-    /// Where its blocks are: counted from the first block of data, and as an address.
-    pub first_block: u64,
-    pub address: u32,
-    pub blocks: u64,
+    pub layout: Layout,
 }
 
 impl Planned {
+    /// Where the inode is, in bytes.
+    pub(super) fn place(&self) -> u64 {
+        u64::from(self.slot) * SLOT
+    }
+
+    /// How many whole blocks of data it has.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks.into()
+    }
+
     /// How many bytes of data stand behind the inode.
     pub(super) fn tail(&self) -> usize {
         match self.layout {
@@ -71,7 +78,17 @@ impl Plan {
     /// Where the inode of that id is, in bytes.
     pub(super) fn place(&self, id: InodeId) -> u64 {
         let planned = self.index.get(id as usize).and_then(|index| self.inodes.get(*index as usize));
-        planned.map_or(0, |planned| planned.place)
+        planned.map_or(0, Planned::place)
+    }
+
+    /// The number of an inode: from 1 in the order of the plan.
+    pub(super) fn number(&self, id: InodeId) -> u32 {
+        self.index.get(id as usize).map_or(0, |index| index + 1)
+    }
+
+    /// The address of the first block of an inode's data. There are fewer than 2^32.
+    pub(super) fn address(&self, planned: &Planned) -> u32 {
+        u32::try_from(self.meta_blocks + u64::from(planned.first_block)).unwrap_or(HOLE)
     }
 
     fn add(&mut self, tree: &Tree, id: InodeId, parent: InodeId) {
@@ -99,15 +116,13 @@ impl Plan {
         self.inodes.push(Planned {
             id,
             parent,
-            number: *known + 1,
             links,
+            slot: 0,
             size,
-            layout: Layout::Plain,
-            xattr_count: xattrs::count(&inode.attributes.xattrs),
-            place: 0,
             first_block: 0,
-            address: 0,
             blocks: 0,
+            xattr_count: xattrs::count(&inode.attributes.xattrs),
+            layout: Layout::Plain,
         });
     }
 }
@@ -135,41 +150,41 @@ fn place(tree: &Tree, plan: &mut Plan, limit: u64) -> Result<(), ErofsError> {
         let inode = tree.inode(planned.id);
         let mut head = INODE_SIZE + xattrs::size(&inode.attributes.xattrs) as u64;
         let tail = planned.size % BLOCK;
-        planned.blocks = planned.size.div_ceil(BLOCK);
+        let mut blocks = planned.size.div_ceil(BLOCK);
         if let Kind::File(body) = &inode.kind
             && body.extents().is_some()
         {
             let bits = chunk_bits(body.size);
             head += 4 * body.size.div_ceil(1 << bits);
             planned.layout = Layout::Chunks { bits };
-            planned.blocks = chunks(body, bits).map(|(_, blocks)| blocks).sum();
+            blocks = chunks(body, bits).map(|(_, blocks)| blocks).sum();
         } else if tail > 0 && head + tail <= BLOCK {
             planned.layout = Layout::Inline;
-            planned.blocks = planned.size / BLOCK;
+            blocks = planned.size / BLOCK;
             head += tail;
         }
-        planned.place = space.place(head);
-        planned.first_block = plan.data_blocks;
-        plan.data_blocks += planned.blocks;
-        if (space.blocks() + plan.data_blocks).saturating_mul(BLOCK) > limit {
+        let (place, first_block) = (space.place(head), plan.data_blocks);
+        plan.data_blocks += blocks;
+        let fits = (space.blocks() + plan.data_blocks).saturating_mul(BLOCK) <= limit;
+        // Where all of it fits, each of them does.
+        let numbers = [place / SLOT, first_block, blocks].map(u32::try_from);
+        let (true, [Ok(slot), Ok(first_block), Ok(blocks)]) = (fits, numbers) else {
             return Err(ErofsError::TooLarge(limit));
-        }
+        };
+        (planned.slot, planned.first_block, planned.blocks) = (slot, first_block, blocks);
     }
     plan.meta_blocks = space.blocks();
-    for planned in &mut plan.inodes {
-        planned.address = u32::try_from(plan.meta_blocks + planned.first_block).unwrap_or(HOLE);
-    }
     Ok(())
 }
 
 /// log2 of the smallest chunk whose map is not too long.
-fn chunk_bits(size: u64) -> u32 {
-    let fits = |bits: &u32| size.div_ceil(1 << bits) <= MAX_CHUNKS;
-    (BLOCK.ilog2()..43).find(fits).unwrap_or(43)
+fn chunk_bits(size: u64) -> u8 {
+    let fits = |bits: &u8| size.div_ceil(1 << bits) <= MAX_CHUNKS;
+    (BLOCK_BITS..43).find(fits).unwrap_or(43)
 }
 
 /// The chunks that hold data, and how many blocks each takes: the last one of a file may be shorter.
-pub(super) fn chunks(body: &Body, bits: u32) -> impl Iterator<Item = (u64, u64)> {
+pub(super) fn chunks(body: &Body, bits: u8) -> impl Iterator<Item = (u64, u64)> {
     let mut next = 0;
     let size = body.size;
     body.extents().into_iter().flatten().flat_map(move |extent| {
@@ -180,7 +195,7 @@ pub(super) fn chunks(body: &Body, bits: u32) -> impl Iterator<Item = (u64, u64)>
 }
 
 /// The address of each chunk; the first one with data is at the block `first`.
-pub(super) fn chunk_map(body: &Body, bits: u32, first: u64) -> Vec<u32> {
+pub(super) fn chunk_map(body: &Body, bits: u8, first: u64) -> Vec<u32> {
     let mut map = vec![HOLE; usize::try_from(body.size.div_ceil(1 << bits)).unwrap_or_default()];
     let mut address = first;
     for (chunk, blocks) in chunks(body, bits) {

@@ -194,7 +194,7 @@ fn what_is_hostile_is_refused_by_name() {
 
 #[test]
 fn bombs_are_refused() {
-    let limits = Limits { entries: 10, memory: 1000, size: 5, ..Limits::default() };
+    let limits = Limits { entries: 10, memory: 2500, size: 5, ..Limits::default() };
     let refused = |layer: Layer| {
         let mut assembly = Assembly::new(Bodies::new(&std::env::temp_dir(), 5).unwrap(), &limits);
         let error = assembly.apply(1, &layer.finish()[..]).unwrap_err();
@@ -207,8 +207,8 @@ fn bombs_are_refused() {
         "the image has more than 10 entries"
     );
     let names =
-        (0..9).fold(Layer::new(), |layer, index| layer.symlink(&"n".repeat(50), &"t".repeat(60 + index)));
-    assert_eq!(refused(names), "the image has more than 1000 bytes of names and attributes");
+        (0..9).fold(Layer::new(), |layer, index| layer.symlink(&"n".repeat(50), &"t".repeat(90 + index)));
+    assert_eq!(refused(names), "the image has more than 2500 bytes of memory for entries");
     assert_eq!(refused(Layer::new().file("f", "123456")), "the image has more than 5 bytes in one file");
     assert_eq!(
         refused(Layer::new().file("f", "123").file("g", "456")),

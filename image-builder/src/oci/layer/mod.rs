@@ -29,6 +29,16 @@ pub(crate) const MAX_TARGET: usize = 4095;
 /// The name spaces of extended attributes that are kept.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
+/// What an entry costs in memory, in bytes: its inode and its place in a directory, later in the plan, and the memory
+/// that names and the like are allocated in.
+const ENTRY: usize = size_of::<Inode>() + 100;
+/// What an allocation costs beside its content.
+const ALLOCATION: usize = 16;
+/// What extended attributes cost beside their content: the smallest node of a `BTreeMap`.
+const XATTRS: usize = 400;
+/// What a stretch of data of a sparse file costs.
+const EXTENT: usize = 24;
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -214,21 +224,22 @@ impl<'a> Assembly<'a> {
     }
 
     fn charge(&mut self, entry: &ArchiveEntry) -> Result<(), Refusal> {
-        let xattrs = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>();
+        let xattrs = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 2 * ALLOCATION);
+        let xattrs = if entry.xattrs.is_empty() { 0 } else { XATTRS + xattrs.sum::<usize>() };
         let map = match &entry.kind {
-            ArchiveKind::File(_, map) => map.len() * 24,
+            ArchiveKind::File(_, map) => map.len() * EXTENT,
             _ => 0,
         };
+        // Of its path an entry keeps the last component.
+        let name =
+            entry.name.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty()).map_or(0, <[u8]>::len);
         self.entries += 1;
-        self.memory += (entry.name.len() + entry.link.len() + xattrs + map) as u64;
+        self.memory += (ENTRY + name + entry.link.len() + xattrs + map) as u64;
         if self.entries > self.limits.entries {
             return Err(Refusal::TooMuch { what: "entries", limit: self.limits.entries });
         }
         if self.memory > self.limits.memory {
-            return Err(Refusal::TooMuch {
-                what: "bytes of names and attributes",
-                limit: self.limits.memory,
-            });
+            return Err(Refusal::TooMuch { what: "bytes of memory for entries", limit: self.limits.memory });
         }
         Ok(())
     }
