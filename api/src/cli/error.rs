@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bulkhead_image::registry::CredentialsError;
 use thiserror::Error;
 
 use crate::host::HostError;
@@ -61,6 +62,15 @@ pub enum CliError {
     Copy {
         /// A sentence.
         message: String,
+    },
+    /// Credentials for a registry cannot be had.
+    #[error("Cannot take credentials for {registry}")]
+    Credentials {
+        /// The registry.
+        registry: String,
+        /// Why.
+        #[source]
+        source: CredentialsError,
     },
     /// `run` could not do its part.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::client::{Client, segment};
 use super::output::{self, FormatArguments};
+use super::pull;
 use crate::service::model::{Image, ImportImage, List};
 
 /// The words that start a source, as they are in the API.
@@ -14,6 +15,9 @@ const TRANSPORTS: [&str; 6] = ["file", "oci", "oci-archive", "docker-archive", "
 
 /// What starts a root that the daemon makes: `root:busybox`, `root:debian:SUITE`.
 const ROOT: &str = "root:";
+
+/// What starts an image of a registry.
+pub const DOCKER: &str = "docker://";
 
 /// A source, its path made absolute; none when the text names an image. A path alone is a file that
 /// bulkhead-image made.
@@ -93,7 +97,7 @@ impl Images {
 /// Make an image from a file or a source.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// A file made by bulkhead-image, or oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE,
+    /// A file made by bulkhead-image, or docker://REFERENCE, oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE,
     /// or root:busybox, root:debian:SUITE?include=A,B.
     source: String,
     /// The image's name.
@@ -104,7 +108,15 @@ pub struct Import {
 impl Import {
     /// Runs it.
     pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
+        let mut credentials = None;
         let source = match source(&self.source)? {
+            None if self.source.starts_with(DOCKER) => {
+                // What is no reference the daemon refuses with a sentence.
+                if let Ok(reference) = self.source.trim_start_matches(DOCKER).parse() {
+                    credentials = pull::own_credentials(&reference)?;
+                }
+                self.source
+            }
             Some(source) => source,
             None => {
                 let path: PathBuf = std::path::absolute(&self.source).unwrap_or_default();
@@ -112,7 +124,7 @@ impl Import {
             }
         };
         let image: Image =
-            client.post_body("/api/v1/images", &ImportImage { source, name: self.name }).await?;
+            client.post_body("/api/v1/images", &ImportImage { source, name: self.name, credentials }).await?;
         output::line(&image.metadata.id)
     }
 }

@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 mod output;
 mod place;
+mod pull;
 mod rates;
 mod run;
 mod serve;
@@ -79,6 +80,8 @@ enum Command {
     Inspect(list::Inspect),
     /// List images.
     Images(image::Images),
+    /// Pull an image from a registry.
+    Pull(pull::Pull),
     /// Make an image from a file or a source.
     Import(image::Import),
     /// Delete images.
@@ -131,6 +134,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
         Command::Wait(command) => wait_for(command.execute(&client)),
         Command::Inspect(command) => wait_for(command.execute(&client)),
         Command::Images(command) => wait_for(command.execute(&client)),
+        Command::Pull(command) => wait_for(command.execute(&client)),
         Command::Import(command) => wait_for(command.execute(&client)),
         Command::Rmi(command) => wait_for(command.execute(&client)),
         Command::Volumes(command) => wait_for(command.execute(&client)),

@@ -9,7 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::CliError;
 use super::client::{Client, segment};
 use super::container_flags::ContainerFlags;
+use super::image::DOCKER;
 use super::lifecycle::{start_failure, wait_until};
+use super::pull::{self, PullPolicy};
 use super::rates::RateFlags;
 use super::{image, logs, output};
 use crate::service::model::{
@@ -23,6 +25,15 @@ pub struct Run {
     /// Print the machine's id and leave it running.
     #[arg(short, long)]
     detach: bool,
+    /// Pull the image from its registry: where there is none of that name, always, or never.
+    #[arg(
+        long,
+        value_name = "missing|always|never",
+        default_value = "missing",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pull: PullPolicy,
     /// Delete the machine when it has ended.
     #[arg(long)]
     rm: bool,
@@ -200,10 +211,10 @@ impl Run {
     async fn spec(self, client: &Client) -> Result<MachineSpec, CliError> {
         let image = match image::source(&self.image)? {
             Some(source) => {
-                let body = ImportImage { source, name: None };
+                let body = ImportImage { source, name: None, credentials: None };
                 client.post_body::<Image>("/api/v1/images", &body).await?.metadata.id
             }
-            None => self.image,
+            None => pull::present(client, self.image.trim_start_matches(DOCKER), self.pull).await?,
         };
         Ok(MachineSpec {
             image,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bulkhead_image::registry::Mirror;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use crate::host::HostError;
 use crate::host::layout;
 use crate::host::network::Subnet;
 use crate::routes::{router, server};
-use crate::service::{Service, ServiceConfig};
+use crate::service::{RegistryConfig, Service, ServiceConfig};
 
 /// Serve the API on a Unix socket.
 #[derive(Debug, Args)]
@@ -35,6 +36,15 @@ pub struct Serve {
     /// How long a guest has time to come up, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
     boot_timeout: u64,
+    /// Speak plain HTTP with this registry.
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    insecure_registries: Vec<String>,
+    /// Ask this address first for what the registry HOST has.
+    #[arg(long = "registry-mirror", value_name = "HOST=URL")]
+    registry_mirrors: Vec<Mirror>,
+    /// Trust these PEM certificates of registries besides the system's.
+    #[arg(long, value_name = "FILE")]
+    registry_ca: Vec<PathBuf>,
 }
 
 /// The folder of this program.
@@ -69,6 +79,11 @@ impl Serve {
             assets: self.assets.unwrap_or_else(own_folder),
             subnet: self.subnet,
             boot_timeout: Duration::from_secs(self.boot_timeout),
+            registries: RegistryConfig {
+                insecure: self.insecure_registries,
+                mirrors: self.registry_mirrors,
+                ca: self.registry_ca,
+            },
         };
         if let Some(folder) = socket.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             layout::make_folder(folder)?;

@@ -57,6 +57,11 @@ impl Layout {
         self.state.join("images").join(format!("{id}.img"))
     }
 
+    /// What was pulled from registries, by its content.
+    pub fn blobs(&self) -> PathBuf {
+        self.state.join("registry")
+    }
+
     /// Where images are made before they are whole. On the same file system as [`Self::image`].
     pub fn images(&self) -> PathBuf {
         self.state.join("images")

@@ -116,3 +116,7 @@ async fn refuse_trace(request: Request, next: Next) -> Response {
 #[cfg(test)]
 #[path = "routes_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod registry_tests;

@@ -16,7 +16,12 @@ async fn daemon() -> (tempfile::TempDir, Router) {
     (folder, router(service))
 }
 
-async fn call(router: &Router, method: &str, path: &str, body: Option<&str>) -> (StatusCode, Value) {
+pub(super) async fn call(
+    router: &Router,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> (StatusCode, Value) {
     let mut request = Request::builder().method(method).uri(path);
     if body.is_some() {
         request = request.header("content-type", "application/json");
@@ -30,7 +35,7 @@ async fn call(router: &Router, method: &str, path: &str, body: Option<&str>) -> 
 }
 
 /// Every error has the one shape.
-fn sentence(body: &Value) -> &str {
+pub(super) fn sentence(body: &Value) -> &str {
     assert!(body["error"]["code"].is_string(), "{body}");
     body["error"]["message"].as_str().unwrap()
 }

@@ -7,9 +7,10 @@ use bulkhead_protocol::image::Manifest;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes a container root from a source.
-pub fn build(source: &Source, output: &Path) -> Result<(), Failure> {
-    bulkhead_image::build(source, output, &BuildOptions::default())?;
+/// Makes a container root from a source; `store` has what was pulled.
+pub fn build(source: &Source, store: &Path, output: &Path) -> Result<(), Failure> {
+    let options = BuildOptions { store: Some(store.to_owned()), ..BuildOptions::default() };
+    bulkhead_image::build(source, output, &options)?;
     Ok(())
 }
 

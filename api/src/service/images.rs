@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use bulkhead_image::{Source, SourceError};
+use bulkhead_image::{Reference, Source, SourceError};
 use bulkhead_protocol::image::{ImageKind, Manifest};
 use sha2::{Digest, Sha256};
 
 use super::error::ServiceError;
 use super::machines::validate;
 use super::model::{Image, ImageSpec, ImageStatus, ImportImage, Machine, Metadata};
+use super::registry::DOCKER;
 use super::{Service, clock, image_file, new_id};
 use crate::host::{disk, layout};
 
@@ -20,20 +21,46 @@ const DRAFT: &str = "draft";
 impl Service {
     /// Makes an image from a source. The same image under the same name is answered again; a name that
     /// belonged to another image goes over to the new one.
-    pub async fn import_image(&self, request: ImportImage) -> Result<Image, ServiceError> {
+    pub async fn import_image(&self, mut request: ImportImage) -> Result<Image, ServiceError> {
         if let Some(name) = &request.name {
             validate::image_name("name", name)?;
         }
         let origin = Origin::parse(&request.source)?;
+        // A reference as a whole, so that those of one image are the same.
+        if let Origin::Source(Source::Registry(reference)) = &origin {
+            request.source = format!("{DOCKER}{reference}");
+        }
+        let _lease = match &origin {
+            Origin::Source(Source::Registry(_)) => Some(self.blob_lease()?),
+            _ => None,
+        };
+        let digest = match &origin {
+            Origin::Source(Source::Registry(reference)) => Some(self.pull(&request, reference).await?),
+            _ if request.credentials.is_some() => {
+                let message = "only what comes from a registry, docker://, takes credentials".to_owned();
+                return Err(ServiceError::Invalid { field: "credentials", message });
+            }
+            _ => None,
+        };
+        if let Some(digest) = &digest
+            && let Some(known) = self.image_of(&request.source, digest).await?
+            && request.name.as_ref().is_none_or(|name| *name == known.metadata.name)
+            && known.metadata.name != short(&known.metadata.id)
+        {
+            return Ok(known);
+        }
         let draft = self.layout.images().join(format!("{}.{DRAFT}", new_id()));
         let made = {
-            let (origin, draft, words) = (origin, draft.clone(), request.source.clone());
-            tokio::task::spawn_blocking(move || origin.make(&draft, &words)).await.unwrap_or_else(|error| {
-                Err(ServiceError::Import { source_name: request.source.clone(), source: Box::new(error) })
-            })
+            let (draft, store) = (draft.clone(), self.layout.blobs());
+            let words = request.source.clone();
+            tokio::task::spawn_blocking(move || origin.make(&draft, &store, &words)).await.unwrap_or_else(
+                |error| {
+                    Err(ServiceError::Import { source_name: request.source.clone(), source: Box::new(error) })
+                },
+            )
         };
         let kept = match made {
-            Ok((manifest, size)) => self.keep_image(&request, &draft, manifest, size).await,
+            Ok(made) => self.keep_image(&request, &draft, made, digest).await,
             Err(error) => Err(error),
         };
         if kept.is_err() {
@@ -42,12 +69,24 @@ impl Service {
         kept
     }
 
+    /// Pulls an image; answers the digest of what its reference means.
+    async fn pull(&self, request: &ImportImage, reference: &Reference) -> Result<String, ServiceError> {
+        let (registries, store) = (self.registries.clone(), self.layout.blobs());
+        let (reference, credentials) = (reference.clone(), request.credentials.clone());
+        let source_name = request.source.clone();
+        let pull = tokio::task::spawn_blocking(move || registries.pull(&store, &reference, credentials));
+        let pulled = pull
+            .await
+            .unwrap_or_else(|error| Err(ServiceError::Import { source_name, source: Box::new(error) }))?;
+        Ok(format!("sha256:{}", pulled.digest))
+    }
+
     async fn keep_image(
         &self,
         request: &ImportImage,
         draft: &Path,
-        manifest: Manifest,
-        size: u64,
+        (manifest, size): (Manifest, u64),
+        digest: Option<String>,
     ) -> Result<Image, ServiceError> {
         let failed = |source| ServiceError::Record { key: "manifest".into(), source };
         let id = hex::encode(Sha256::digest(serde_json::to_vec(&manifest).map_err(failed)?));
@@ -75,6 +114,7 @@ impl Service {
                 size,
                 config: manifest.config,
                 boot_args: manifest.boot_args,
+                digest,
             },
         };
         // The file first: a file without a record is swept, a record without a file could not be run.
@@ -93,7 +133,7 @@ impl Service {
             Err(error) => return Err(error),
         };
         self.records.delete(&owner, Vec::new()).await?;
-        let own = owner.metadata.id.get(..12).unwrap_or(&owner.metadata.id).to_owned();
+        let own = short(&owner.metadata.id).to_owned();
         let renamed = Image { metadata: Metadata { name: own, ..owner.metadata.clone() }, ..owner };
         self.records.create(renamed, Vec::new()).await?;
         Ok(())
@@ -112,6 +152,7 @@ impl Service {
         }
         self.records.delete(&image, Vec::new()).await?;
         layout::remove_file(&self.layout.image(&image.metadata.id))?;
+        self.sweep_blobs().await?;
         self.tell(&image, "deleted", None).await;
         Ok(())
     }
@@ -148,12 +189,16 @@ impl Origin {
             Some(path) => Self::File(PathBuf::from(path)),
             None => Self::Source(words.parse().map_err(|error| match error {
                 SourceError::Unknown(_) => invalid(format!(
-                    "{words:?} starts with none of file:, oci:, oci-archive:, docker-archive:, dir:, tar: and root:"
+                    "{words:?} starts with none of docker://, file:, oci:, oci-archive:, docker-archive:, dir:, tar: and root:"
                 )),
                 SourceError::Debian(why) => invalid(why.to_string()),
+                SourceError::Reference(why) => invalid(why.to_string()),
                 other => invalid(other.to_string()),
             })?),
         };
+        if let Self::Source(Source::Store(_)) = &origin {
+            return Err(invalid(format!("{words:?} is pulled by its reference, docker://")));
+        }
         // Standard input is nobody's here: what is not a path of the host from its root on is refused.
         if !origin.path().is_none_or(Path::is_absolute) {
             return Err(invalid(format!("the path in {words:?} is not absolute")));
@@ -170,7 +215,7 @@ impl Origin {
     }
 
     /// Makes the draft; answers its manifest and its size.
-    fn make(self, draft: &Path, words: &str) -> Result<(Manifest, u64), ServiceError> {
+    fn make(self, draft: &Path, store: &Path, words: &str) -> Result<(Manifest, u64), ServiceError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| ServiceError::Import {
             source_name: words.to_owned(),
             source,
@@ -180,7 +225,7 @@ impl Origin {
         }
         match &self {
             Self::File(path) => disk::copy(path, draft).map_err(|error| failed(Box::new(error)))?,
-            Self::Source(source) => image_file::build(source, draft).map_err(failed)?,
+            Self::Source(source) => image_file::build(source, store, draft).map_err(failed)?,
         }
         let manifest = image_file::read(draft).map_err(failed)?;
         if manifest.architecture != "amd64" {
@@ -196,8 +241,13 @@ impl Origin {
 fn fit_name(name: &str, id: &str) -> String {
     match validate::image_name("name", name) {
         Ok(()) => name.to_owned(),
-        Err(_) => id.get(..12).unwrap_or(id).to_owned(),
+        Err(_) => short(id).to_owned(),
     }
+}
+
+/// The name of an image that has no other.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 #[cfg(test)]
@@ -233,7 +283,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let draft = folder.path().join("draft");
         let origin = Origin::parse("file:/nowhere/at/all").unwrap();
-        assert!(matches!(origin.make(&draft, "x"), Err(ServiceError::NoSource { .. })));
+        assert!(matches!(origin.make(&draft, folder.path(), "x"), Err(ServiceError::NoSource { .. })));
         assert!(!draft.exists());
     }
 }

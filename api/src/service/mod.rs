@@ -10,6 +10,7 @@ pub mod machines;
 mod metrics;
 pub mod model;
 pub mod records;
+mod registry;
 pub mod volumes;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use machines::live::Live;
 
 pub use error::{ServiceError, chain};
 pub use records::Records;
+pub use registry::RegistryConfig;
 
 /// The most streams to and from processes in machines at a time.
 const MAX_SESSIONS: usize = 256;
@@ -43,6 +45,8 @@ pub struct ServiceConfig {
     pub subnet: Subnet,
     /// How long a guest has time to come up.
     pub boot_timeout: Duration,
+    /// How registries are spoken to.
+    pub registries: RegistryConfig,
 }
 
 #[cfg(test)]
@@ -55,6 +59,7 @@ impl ServiceConfig {
             assets: folder.to_owned(),
             subnet: "10.255.255.0/29".parse().unwrap(),
             boot_timeout: Duration::from_secs(1),
+            registries: RegistryConfig::default(),
         }
     }
 }
@@ -66,6 +71,7 @@ pub struct Service {
     layout: Layout,
     network: Network,
     boot_timeout: Duration,
+    registries: RegistryConfig,
     /// Machines that have a process or will have one. Never held over an await.
     live: std::sync::Mutex<BTreeMap<String, Arc<Live>>>,
     /// One operation a machine at a time.
@@ -93,6 +99,7 @@ impl Service {
             layout,
             network,
             boot_timeout: config.boot_timeout,
+            registries: config.registries.clone(),
             live: std::sync::Mutex::default(),
             turns: std::sync::Mutex::default(),
             published: std::sync::Mutex::default(),

@@ -18,8 +18,19 @@ impl Store {
     /// Removes all blobs that no image has, and what interrupted pulls left. Refuses while somebody pulls or builds;
     /// a record that cannot be read keeps everything, since it may have referred to anything.
     pub fn collect(&self) -> Result<Collected, StoreError> {
+        self.retain(|_| true)
+    }
+
+    /// Forgets all references but those that `keep` is true for, then does as [`Self::collect`] does.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<Collected, StoreError> {
         let _lease = self.close()?;
-        let kept: HashSet<String> = self.images()?.into_iter().flat_map(|image| image.blobs).collect();
+        let mut kept = HashSet::new();
+        for image in self.images()? {
+            match keep(&image.reference) {
+                true => kept.extend(image.blobs),
+                false => self.forget_record(&image.reference)?,
+            }
+        }
         let mut collected = Collected::default();
         let (whole, unfinished) = self.blobs.names().map_err(self.failed("list", "blobs"))?;
         let unused = whole.into_iter().filter(|name| !kept.contains(name));

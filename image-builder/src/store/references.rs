@@ -46,9 +46,13 @@ impl Store {
     /// Forgets a reference. What it meant goes with the next collection. Returns whether there was one.
     pub fn forget(&self, reference: &Reference) -> Result<bool, StoreError> {
         let there = self.find(reference)?.is_some();
-        let name = record_name(&reference.to_string());
-        self.references.remove(&name).map_err(self.failed("remove", &name))?;
+        self.forget_record(&reference.to_string())?;
         Ok(there)
+    }
+
+    pub(super) fn forget_record(&self, reference: &str) -> Result<(), StoreError> {
+        let name = record_name(reference);
+        self.references.remove(&name).map_err(self.failed("remove", &name))
     }
 
     /// Records what a reference means from now on.

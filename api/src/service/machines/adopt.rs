@@ -72,6 +72,7 @@ impl Service {
             }
         }
         self.sweep_images().await?;
+        self.sweep_blobs().await?;
         self.sweep_volumes().await
     }
 

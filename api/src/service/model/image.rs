@@ -1,5 +1,7 @@
 //! An image: one read-only file that machines share.
 
+use std::fmt;
+
 use bulkhead_protocol::image::ImageConfig;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,6 +43,9 @@ pub struct ImageStatus {
     pub config: ImageConfig,
     /// Words for the kernel's command line, where it brings its own kernel.
     pub boot_args: Option<String>,
+    /// What the reference meant in its registry, `sha256:DIGITS`, where it came from one.
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 /// Make an image from a source.
@@ -48,14 +53,43 @@ pub struct ImageStatus {
 #[serde(deny_unknown_fields)]
 pub struct ImportImage {
     /// `file:PATH` (a file made by bulkhead-image), `oci:DIR:TAG`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:TAG]`, `dir:DIR` or `tar:FILE`; paths of the host, absolute.
+    /// `docker-archive:FILE[:TAG]`, `dir:DIR` or `tar:FILE`; paths of the host, absolute. Or `docker://REFERENCE`,
+    /// which is pulled from its registry.
     #[schema(
         max_length = 4096,
-        pattern = "^(file|oci|oci-archive|docker-archive|dir|tar):/[a-zA-Z0-9_./:@+-]+$"
+        pattern = "^(file|oci|oci-archive|docker-archive|dir|tar|docker):/[a-zA-Z0-9_./:@+-]+$"
     )]
     pub source: String,
     /// The image's name; the one in its manifest where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255, pattern = "^[a-zA-Z0-9][a-zA-Z0-9_.:/@+-]{0,254}$", nullable = false)]
     pub name: Option<String>,
+    /// For the registry of `docker://REFERENCE`. They are used once and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub credentials: Option<RegistryCredentials>,
+}
+
+/// Who asks a registry, in Docker's words: a name and a password, or what a token server takes in their place.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryCredentials {
+    /// The user, without a colon.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 16384)]
+    pub username: String,
+    /// The password.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 16384)]
+    pub password: String,
+    /// An identity token; where there is one, nothing else counts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 16384)]
+    pub identity_token: String,
+}
+
+impl fmt::Debug for RegistryCredentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RegistryCredentials(secret)")
+    }
 }

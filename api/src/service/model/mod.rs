@@ -13,7 +13,7 @@ pub use container::{ContainerSpec, TmpfsSpec, Ulimit};
 pub use copy::{CopyAction, CopySpec};
 pub use event::{Event, EventSpec, EventStatus};
 pub use exec::{ExecSpec, TtySize};
-pub use image::{Image, ImageSpec, ImageStatus, ImportImage};
+pub use image::{Image, ImageSpec, ImageStatus, ImportImage, RegistryCredentials};
 pub use machine::{
     Exit, ExitReason, KillMachine, Limits, MAX_RATE, Machine, MachineSpec, MachineStatus, NetworkKind, Phase,
     PortSpec, Protocol, Rates, StopMachine, Timeline, UpdateMachine, Userns, VolumeSpec,

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::tests::{call, sentence};
+use super::*;
+use crate::service::{RegistryConfig, ServiceConfig};
+
+/// A registry with the images `x` and, for who knows `me:secret`, `private`. They share their layer.
+struct Peer {
+    host: String,
+    /// What was asked for.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (content, log) = (Arc::new(content()), asked.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (content, log) = (content.clone(), log.clone());
+                std::thread::spawn(move || serve(stream, &content, &log));
+            }
+        });
+        Self { host, asked }
+    }
+
+    fn fetched(&self) -> usize {
+        self.asked.lock().unwrap().iter().filter(|path| path.contains("/blobs/")).count()
+    }
+}
+
+fn serve(mut stream: TcpStream, content: &BTreeMap<String, Vec<u8>>, log: &Mutex<Vec<String>>) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+    let known = lines.take_while(|line| !line.is_empty()).any(|line| line.ends_with("Basic bWU6c2VjcmV0"));
+    let (status, body) = match content.get(&path) {
+        Some(_) if path.starts_with("/v2/private") && !known => (401, &b"{}"[..]),
+        Some(body) => (200, body.as_slice()),
+        None => (404, &b"{}"[..]),
+    };
+    log.lock().unwrap().push(path);
+    let challenge = "WWW-Authenticate: Basic realm=x";
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} x\r\n{challenge}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+}
+
+fn content() -> BTreeMap<String, Vec<u8>> {
+    let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+    let mut content = BTreeMap::new();
+    for (repository, word) in [("x", "one"), ("private", "two")] {
+        // The end of an archive, and nothing before it.
+        let layer = vec![0; 1024];
+        let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": [word]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]}});
+        let config = config.to_string().into_bytes();
+        let manifest = json!({"schemaVersion": 2, "config": {"digest": digest(&config), "size": config.len()},
+            "layers": [{"digest": digest(&layer), "size": layer.len()}]});
+        let manifest = manifest.to_string().into_bytes();
+        content.insert(format!("/v2/{repository}/manifests/1"), manifest);
+        for blob in [config, layer] {
+            content.insert(format!("/v2/{repository}/blobs/{}", digest(&blob)), blob);
+        }
+    }
+    content
+}
+
+async fn daemon(folder: &Path, peer: &Peer) -> Router {
+    let registries = RegistryConfig { insecure: vec![peer.host.clone()], ..RegistryConfig::default() };
+    let config = ServiceConfig { registries, ..ServiceConfig::beneath(folder) };
+    router(Service::open(&config).await.unwrap())
+}
+
+async fn import(router: &Router, peer: &Peer, repository: &str, more: &Value) -> (StatusCode, Value) {
+    let mut body = json!({"source": format!("docker://{}/{repository}", peer.host)});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    call(router, "POST", "/api/v1/images", Some(&body.to_string())).await
+}
+
+fn blobs(folder: &Path) -> usize {
+    fs::read_dir(folder.join("state/registry/blobs/sha256")).unwrap().count()
+}
+
+#[tokio::test]
+async fn images_are_pulled_share_layers_and_take_them_along() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let router = daemon(folder.path(), &peer).await;
+    let (status, image) = import(&router, &peer, "x:1", &json!({})).await;
+    assert_eq!(status, StatusCode::CREATED, "{image}");
+    assert_eq!(image["metadata"]["name"], format!("{}/x:1", peer.host));
+    assert_eq!(image["status"]["config"]["cmd"], json!(["one"]));
+    let digest = image["status"]["digest"].as_str().unwrap();
+    assert!(folder.path().join("state/registry/blobs/sha256").join(&digest[7..]).exists());
+    // What is there is not fetched again.
+    let fetched = peer.fetched();
+    assert_eq!((fetched, import(&router, &peer, "x:1", &json!({})).await.1), (2, image));
+    let me = json!({"credentials": {"username": "me", "password": "secret"}});
+    let (status, other) = import(&router, &peer, "private:1", &me).await;
+    assert_eq!(status, StatusCode::CREATED, "{other}");
+    assert_eq!((peer.fetched(), blobs(folder.path())), (fetched + 1, 5));
+
+    let name = |image: &Value| image["metadata"]["id"].as_str().unwrap().to_owned();
+    for (image, left) in [(&other, 3), (&image_of(&router, &peer).await, 0)] {
+        let path = format!("/api/v1/images/{}", name(image));
+        assert_eq!(call(&router, "DELETE", &path, None).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(blobs(folder.path()), left);
+    }
+    assert_eq!(fs::read_dir(folder.path().join("state/images")).unwrap().count(), 0);
+}
+
+async fn image_of(router: &Router, peer: &Peer) -> Value {
+    import(router, peer, "x:1", &json!({})).await.1
+}
+
+#[tokio::test]
+async fn credentials_are_used_once_and_kept_nowhere() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let router = daemon(folder.path(), &peer).await;
+    let (status, body) = import(&router, &peer, "private:1", &json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(sentence(&body).contains("denies manifest private:1 (status 401)"), "{body}");
+    for wrong in
+        [json!({"username": "me", "password": "hunter2"}), json!({"username": "m:e", "password": "hunter2"})]
+    {
+        let (status, body) = import(&router, &peer, "private:1", &json!({"credentials": wrong})).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(!sentence(&body).contains("hunter2"), "{body}");
+    }
+    let me = json!({"credentials": {"username": "me", "password": "secret"}});
+    assert_eq!(import(&router, &peer, "private:1", &me).await.0, StatusCode::CREATED);
+    let (status, _) = import(&router, &peer, "private:1", &json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "nobody remembers");
+    let record = fs::read(folder.path().join("state/store.redb")).unwrap();
+    assert!(!record.windows(6).any(|bytes| bytes == b"secret"));
+    let local = json!({"source": "dir:/", "credentials": {"username": "me", "password": "x"}}).to_string();
+    let (status, body) = call(&router, "POST", "/api/v1/images", Some(&local)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_allowed_is_said() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let router = daemon(folder.path(), &peer).await;
+    assert_eq!(import(&router, &peer, "nothing:1", &json!({})).await.0, StatusCode::NOT_FOUND);
+    let (status, body) = import(&router, &peer, "X:1", &json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(sentence(&body).contains("uppercase"), "{body}");
+    let other = tempfile::tempdir().unwrap();
+    let strict = router_without(other.path()).await;
+    let (status, body) = import(&strict, &peer, "x:1", &json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(sentence(&body).contains("No answer from https://"), "{body}");
+    assert_eq!(blobs(other.path()), 0);
+}
+
+async fn router_without(folder: &Path) -> Router {
+    router(Service::open(&ServiceConfig::beneath(folder)).await.unwrap())
+}

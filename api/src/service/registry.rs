@@ -1,0 +1,117 @@
+//! Images of registries: pulled into a store of the daemon's, in which they share their layers.
+
+use std::path::{Path, PathBuf};
+
+use bulkhead_image::Reference;
+use bulkhead_image::http::HttpOptions;
+use bulkhead_image::registry::{
+    Credentials, CredentialsError, Keychain, Mirror, Registry, RegistryError, RegistryOptions,
+};
+use bulkhead_image::store::{Lease, Quiet, Store, StoreError, StoredImage};
+
+use super::Service;
+use super::error::ServiceError;
+use super::model::{Image, RegistryCredentials};
+
+/// What starts a source in a registry.
+pub(super) const DOCKER: &str = "docker://";
+
+/// How registries are spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryConfig {
+    /// Hosts with their ports that are spoken to in plain HTTP.
+    pub insecure: Vec<String>,
+    /// Who is asked before a registry.
+    pub mirrors: Vec<Mirror>,
+    /// Files of PEM certificates that are trusted besides the system's.
+    pub ca: Vec<PathBuf>,
+}
+
+impl RegistryConfig {
+    fn registry(&self, credentials: Option<Credentials>) -> Result<Registry, RegistryError> {
+        Registry::new(RegistryOptions {
+            http: HttpOptions { ca: self.ca.clone(), ..HttpOptions::default() },
+            plain_http: false,
+            insecure: self.insecure.clone(),
+            mirrors: self.mirrors.clone(),
+            // The daemon's own files are its owner's business and none of who asks.
+            keychain: credentials.map_or(Keychain::None, Keychain::Given),
+        })
+    }
+
+    /// Pulls an image into the store in a folder. Blocks.
+    pub(super) fn pull(
+        &self,
+        store: &Path,
+        reference: &Reference,
+        credentials: Option<RegistryCredentials>,
+    ) -> Result<StoredImage, ServiceError> {
+        let source_name = format!("{DOCKER}{reference}");
+        let registry = self.registry(credentials.map(Credentials::try_from).transpose()?);
+        let registry = registry.map_err(|error| StoreError::Pull(reference.to_string(), Box::new(error)));
+        let pulled = registry.and_then(|registry| Store::open(store)?.pull(&registry, reference, &Quiet));
+        pulled.map_err(|error| match &error {
+            StoreError::Pull(_, cause) if matches!(**cause, RegistryError::NotFound { .. }) => {
+                ServiceError::NoSource { source_name }
+            }
+            _ => ServiceError::Import { source_name, source: Box::new(error) },
+        })
+    }
+}
+
+impl TryFrom<RegistryCredentials> for Credentials {
+    type Error = ServiceError;
+
+    fn try_from(given: RegistryCredentials) -> Result<Self, ServiceError> {
+        let invalid = |message: String| ServiceError::Invalid { field: "credentials", message };
+        if !given.identity_token.is_empty() {
+            return Ok(Self::IdentityToken(given.identity_token));
+        }
+        if given.username.contains(':') {
+            return Err(invalid("a user's name has no colon".to_owned()));
+        }
+        let words = format!("{}:{}", given.username, given.password);
+        words.parse().map_err(|error: CredentialsError| invalid(error.to_string()))
+    }
+}
+
+impl Service {
+    /// The image that was made of what a reference means now.
+    pub(super) async fn image_of(&self, source: &str, digest: &str) -> Result<Option<Image>, ServiceError> {
+        let images = self.records.list::<Image>().await?.items;
+        let same =
+            |image: &Image| image.spec.source == source && image.status.digest.as_deref() == Some(digest);
+        Ok(images.into_iter().find(same))
+    }
+
+    /// Holds off whoever would remove what was pulled, until an image is made of it.
+    pub(super) fn blob_lease(&self) -> Result<Lease, ServiceError> {
+        let lease = Store::open(&self.layout.blobs()).and_then(|store| store.lease());
+        lease.map_err(|error| ServiceError::Import {
+            source_name: "docker://".into(),
+            source: Box::new(error),
+        })
+    }
+
+    /// Removes what was pulled for images that are no more, but for what others have too. While somebody pulls
+    /// nothing is removed: the next time it is.
+    pub(super) async fn sweep_blobs(&self) -> Result<(), ServiceError> {
+        let images = self.records.list::<Image>().await?.items;
+        let path = self.layout.blobs();
+        let swept = tokio::task::spawn_blocking(move || {
+            let has = |reference: &str| {
+                images.iter().any(|image| image.spec.source.strip_prefix(DOCKER) == Some(reference))
+            };
+            if path.exists() { Store::open(&path)?.retain(has).map(drop) } else { Ok(()) }
+        });
+        let failed = match swept.await {
+            Ok(Ok(()) | Err(StoreError::InUse(_))) => None,
+            Ok(Err(error)) => Some(super::chain(&error)),
+            Err(error) => Some(super::chain(&error)),
+        };
+        if let Some(failed) = failed {
+            tracing::warn!("{failed}");
+        }
+        Ok(())
+    }
+}
