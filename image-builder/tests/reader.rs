@@ -101,7 +101,7 @@ fn the_files_of_an_image_are_listed_with_their_names_escaped() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("d 0755 0:0 ") && lines[0].ends_with(" /"), "{text}");
     assert!(lines[1].starts_with("d 0750 10:20 ") && lines[1].ends_with(" /a"), "{text}");
-    assert_eq!(lines[2..], ["- 0750 10:20 4 /a/line\\nbreak\\x1b[31m", "l 0750 10:20 7 /link -> /etc/\\tx"]);
+    assert_eq!(lines[2..], ["- 0750 10:20 4 /a/line\\nbreak\\x1b[31m", "l 0777 10:20 7 /link -> /etc/\\tx"]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use support::layout::{Layer, Layout, MANIFEST};
 use support::{Mounted, build, bulkhead_image, run, tree};
+use tar::EntryType;
 
 /// A second and a third layer on top of a base, each with what is hard about layers.
 fn change(root: &Path, round: usize) {
@@ -87,4 +89,133 @@ fn the_root_is_what_umoci_unpacks() {
         let manifest = bulkhead_image::read_manifest(Path::new(&output)).unwrap();
         assert_eq!(&manifest.parts["root"].sha256, root, "{transport}");
     }
+}
+
+/// A layout of layers written by hand, with a tag that umoci knows.
+fn by_hand(folder: &Path, layers: Vec<Layer>) -> Layout {
+    let layout = Layout::new(folder);
+    let layers: Vec<Vec<u8>> = layers.into_iter().map(Layer::finish).collect();
+    let mut descriptor = layout.blob_json(MANIFEST, &layout.manifest(&layers));
+    descriptor["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "v1"});
+    layout.index(&[descriptor]);
+    layout
+}
+
+fn root() -> Layer {
+    Layer::new().directory("./")
+}
+
+fn changes() -> Vec<(&'static str, Vec<Layer>)> {
+    let base = || {
+        root()
+            .directory("a")
+            .directory("a/b")
+            .file("a/b/c", b"1")
+            .file("a/d", b"2")
+            .symlink("l", "a")
+            .file("e", b"3")
+    };
+    vec![
+        ("whiteouts", vec![base(), root().file(".wh.e", b"").directory("a").file("a/.wh.b", b"")]),
+        ("a whiteout of what is not there", vec![base(), root().file(".wh.none", b"").file("new", b"4")]),
+        (
+            "opaque directories",
+            vec![base(), root().directory("a").file("a/.wh..wh..opq", b"").file("a/new", b"4")],
+        ),
+        (
+            "a directory that is removed and made again",
+            vec![base(), root().directory("a").file("a/.wh.b", b"").directory("a/x").file("a/x/c", b"5")],
+        ),
+        (
+            "a file becomes a directory and a directory a file",
+            vec![base(), root().directory("e").file("e/f", b"6").directory("a").file("a/b", b"7")],
+        ),
+        (
+            "hard links across layers",
+            vec![
+                base().entry(EntryType::Link, "h", "e", b""),
+                root().entry(EntryType::Link, "i", "e", b"").entry(EntryType::Link, "j", "h", b""),
+            ],
+        ),
+    ]
+}
+
+fn kinds() -> Vec<(&'static str, Vec<Layer>)> {
+    let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let long = format!("{}/{}", "d".repeat(200), "f".repeat(255));
+    vec![
+        (
+            "attributes and capabilities",
+            vec![
+                root()
+                    .pax(&[
+                        ("SCHILY.xattr.security.capability", capability),
+                        ("SCHILY.xattr.user.note", b"n"),
+                    ])
+                    .file("capable", b"8"),
+                root().pax(&[("SCHILY.xattr.user.other", b"o")]).file("other", b"9"),
+            ],
+        ),
+        (
+            "devices, pipes and a link to the host",
+            vec![
+                root()
+                    .entry(EntryType::Char, "char", "", b"")
+                    .entry(EntryType::Block, "block", "", b"")
+                    .entry(EntryType::Fifo, "pipe", "", b"")
+                    .symlink("passwd", "/etc/passwd"),
+            ],
+        ),
+        (
+            "long names",
+            vec![
+                root()
+                    .pax(&[("path", long.split_once('/').unwrap().0.as_bytes())])
+                    .directory("short")
+                    .pax(&[("path", long.as_bytes())])
+                    .file("short", b"10"),
+            ],
+        ),
+        (
+            "sparse files",
+            vec![
+                root()
+                    .pax(&[
+                        ("GNU.sparse.major", b"0"),
+                        ("GNU.sparse.minor", b"1"),
+                        ("GNU.sparse.name", b"sparse"),
+                        ("GNU.sparse.numblocks", b"2"),
+                        ("GNU.sparse.map", b"0,1,9000000,2"),
+                        ("GNU.sparse.size", b"10000000"),
+                    ])
+                    .file("sparse", b"xyz"),
+            ],
+        ),
+    ]
+}
+
+fn same_as_umoci(name: &str, layers: Vec<Layer>) {
+    println!("{name}");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let layout = by_hand(folder.path(), layers);
+    let bundle = folder.path().join("bundle");
+    run("umoci", &["unpack", "--image", &format!("{}:v1", layout.0.display()), &bundle.to_string_lossy()]);
+    let mounted = Mounted::new(&build(folder.path(), &layout.source()));
+    tree::assert_same(mounted.path(), &bundle.join("rootfs"));
+}
+
+#[test]
+fn layers_written_by_hand_are_what_umoci_unpacks() {
+    for (name, layers) in changes().into_iter().chain(kinds()) {
+        same_as_umoci(name, layers);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_small_files_are_what_umoci_unpacks() {
+    let folders = (0..100).fold(root(), |layer, index| layer.directory(&format!("m{index}")));
+    let files = (0..100_000_usize).fold(folders, |layer, index| {
+        layer.file(&format!("m{}/f{index}", index % 100), &index.to_le_bytes()[..index % 8])
+    });
+    same_as_umoci("small files", vec![files, root().directory("m7").file("m7/.wh.f107", b"")]);
 }

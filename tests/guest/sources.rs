@@ -62,3 +62,28 @@ fn a_source_that_is_not_there_is_named() {
     assert_eq!(daemon.bulkhead(&["images", "--quiet"]).ok().text(), "");
     assert_eq!(daemon.bulkhead(&["ps", "-a", "--quiet"]).ok().text(), "");
 }
+
+#[test]
+fn a_disk_becomes_a_volume_by_its_digest() {
+    let daemon = Daemon::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::create_dir(folder.path().join("content")).expect("a folder");
+    std::fs::write(folder.path().join("content/word"), "from outside").expect("a file");
+    let mut mke2fs = std::process::Command::new("mke2fs");
+    mke2fs.args(["-q", "-t", "ext4", "-d", &path("content"), &path("disk"), "20M"]);
+    assert_eq!(bulkhead_tests::run(&mut mke2fs, Duration::from_secs(60)).status, 0);
+    let mut sha256sum = std::process::Command::new("sha256sum");
+    let sum = bulkhead_tests::run(sha256sum.arg(path("disk")), Duration::from_secs(60));
+    let digest = sum.text().split(' ').next().unwrap_or_default().to_owned();
+    let import = |name: &str, digest: &str| {
+        daemon.bulkhead(&["volume", "import", name, &path("disk"), "--format", "raw", "--sha256", digest])
+    };
+    let refused = import("data", &"0".repeat(64));
+    assert!(refused.status != 0 && refused.stderr.contains(&digest), "{}", refused.stderr);
+    assert_eq!(import("data", &digest).ok().text(), "data");
+    assert!(import("data", &digest).stderr.contains("already"));
+    let words = ["run", "--rm", "-v", "data:/data", "root:busybox", "cat", "/data/word"];
+    let run = daemon.bulkhead(&words);
+    assert_eq!((run.status, run.text()), (0, "from outside"), "{}", run.stderr);
+}

@@ -88,7 +88,7 @@ enum Command {
     Rmi(image::Rmi),
     /// List volumes.
     Volumes(volume::Volumes),
-    /// Make and delete volumes.
+    /// Make, import and delete volumes.
     Volume(volume::Volume),
     /// Print what happens to machines, images and volumes.
     Events(events::Events),

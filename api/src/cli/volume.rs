@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::CliError;
 use super::client::{Client, segment};
 use super::output::{self, FormatArguments};
-use crate::service::model::{CreateVolume, List, Volume as VolumeResource};
+use crate::service::model::{CreateVolume, DiskFormat, List, Volume as VolumeResource, VolumeSource};
 
 /// List volumes.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ impl Volumes {
     }
 }
 
-/// Make and delete volumes.
+/// Make, import and delete volumes.
 #[derive(Debug, Args)]
 pub struct Volume {
     #[command(subcommand)]
@@ -52,6 +52,22 @@ enum Action {
         /// Its name.
         name: String,
     },
+    /// Make a volume of a disk with an ext4 file system.
+    Import {
+        /// Its name.
+        name: String,
+        /// The disk: a file, or https://... or http://...
+        source: String,
+        /// The disk's format. It is never guessed.
+        #[arg(long, value_name = "raw|qcow2", value_parser = format)]
+        format: DiskFormat,
+        /// It is compressed as a whole, with gzip, xz or zstd.
+        #[arg(long)]
+        compressed: bool,
+        /// The SHA-256 that it must have; an address needs one.
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+    },
     /// Delete volumes.
     Rm {
         /// Ids or names.
@@ -65,7 +81,15 @@ impl Volume {
     pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
         match self.action {
             Action::Create { size, name } => {
-                let body = CreateVolume { name, size_mib: size };
+                let body = CreateVolume { name, size_mib: size, source: None };
+                let volume: VolumeResource = client.post_body("/api/v1/volumes", &body).await?;
+                output::line(&volume.metadata.name)
+            }
+            Action::Import { name, source, format, compressed, sha256 } => {
+                let location = location(&source)?;
+                let source = Some(VolumeSource { location, format, compressed, sha256 });
+                // The size is the disk's; what is told here is not looked at.
+                let body = CreateVolume { name, size_mib: 1024, source };
                 let volume: VolumeResource = client.post_body("/api/v1/volumes", &body).await?;
                 output::line(&volume.metadata.name)
             }
@@ -78,4 +102,26 @@ impl Volume {
             }
         }
     }
+}
+
+/// `raw`, `qcow2`
+fn format(text: &str) -> Result<DiskFormat, String> {
+    match text {
+        "raw" => Ok(DiskFormat::Raw),
+        "qcow2" => Ok(DiskFormat::Qcow2),
+        _ => Err(format!("{text:?} is neither raw nor qcow2")),
+    }
+}
+
+/// A path made absolute: the daemon's folder is another.
+fn location(text: &str) -> Result<String, CliError> {
+    if text.contains("://") {
+        return Ok(text.to_owned());
+    }
+    let path = std::path::absolute(text).map_err(|error| CliError::Argument {
+        what: "The disk",
+        given: text.to_owned(),
+        message: error.to_string(),
+    })?;
+    Ok(path.to_string_lossy().into_owned())
 }

@@ -17,6 +17,7 @@ use crate::service::model::{CreateVolume, Volume};
     responses(
         (status = 201, description = "The volume", body = Volume),
         (status = 400, description = "The body cannot be understood", body = ErrorBody),
+        (status = 404, description = "There is no such source", body = ErrorBody),
         (status = 408, description = "The body takes too long", body = ErrorBody),
         (status = 409, description = "The name is taken", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),

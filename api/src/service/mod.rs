@@ -11,6 +11,7 @@ mod metrics;
 pub mod model;
 pub mod records;
 mod registry;
+mod volume_source;
 pub mod volumes;
 
 use std::collections::BTreeMap;

@@ -54,10 +54,11 @@ pub struct ImageStatus {
 pub struct ImportImage {
     /// `file:PATH` (a file made by bulkhead-image), `oci:DIR:TAG`, `oci-archive:FILE[:TAG]`,
     /// `docker-archive:FILE[:TAG]`, `dir:DIR` or `tar:FILE`; paths of the host, absolute. Or `docker://REFERENCE`,
-    /// which is pulled from its registry.
+    /// which is pulled from its registry. Or a root that is made on the host: `root:busybox[:FILE]`,
+    /// `root:debian:SUITE[?include=A,B][&variant=minbase][&mirror=URL]`.
     #[schema(
         max_length = 4096,
-        pattern = "^(file|oci|oci-archive|docker-archive|dir|tar|docker):/[a-zA-Z0-9_./:@+-]+$"
+        pattern = "^((file|oci|oci-archive|docker-archive|dir|tar|docker):/[a-zA-Z0-9_./:@+-]+|root:[a-zA-Z0-9_./:?&=,+-]+)$"
     )]
     pub source: String,
     /// The image's name; the one in its manifest where there is none.

@@ -19,4 +19,4 @@ pub use machine::{
     PortSpec, Protocol, Rates, StopMachine, Timeline, UpdateMachine, Userns, VolumeSpec,
 };
 pub use metadata::{List, ListMetadata, Metadata, Resource};
-pub use volume::{CreateVolume, Volume, VolumeResourceSpec, VolumeStatus};
+pub use volume::{CreateVolume, DiskFormat, Volume, VolumeResourceSpec, VolumeSource, VolumeStatus};

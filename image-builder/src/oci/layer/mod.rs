@@ -116,7 +116,7 @@ impl<'a> Assembly<'a> {
         }
         self.check_inodes()?;
         let (parent, existing) = (parent.directory, self.tree.child(parent.directory, name));
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
@@ -129,7 +129,11 @@ impl<'a> Assembly<'a> {
                 self.take_directory(layer, parent, name, existing, attributes);
                 return Ok(());
             }
-            ArchiveKind::Symlink => Kind::Symlink(target(&entry.link)?),
+            ArchiveKind::Symlink => {
+                // Linux has no other: what is unpacked anywhere has this mode, whatever the archive says.
+                attributes.mode = 0o777;
+                Kind::Symlink(target(&entry.link)?)
+            }
             ArchiveKind::CharacterDevice(device) => Kind::CharacterDevice(device),
             ArchiveKind::BlockDevice(device) => Kind::BlockDevice(device),
             ArchiveKind::Fifo => Kind::Fifo,
