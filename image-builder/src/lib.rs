@@ -15,6 +15,7 @@
 
 pub mod appliance;
 pub mod build;
+pub mod command_line;
 pub mod cpio;
 pub mod directory;
 pub mod disk;

@@ -12,6 +12,7 @@ mod image;
 mod lifecycle;
 mod list;
 mod logs;
+mod manual;
 mod metrics;
 mod output;
 mod place;
@@ -96,6 +97,11 @@ enum Command {
     Metrics(metrics::Metrics),
     /// Say whether guests will boot here, and why not.
     Doctor(doctor::Doctor),
+    /// Print a completion script for a shell.
+    Completion(manual::Completion),
+    /// Write manual pages.
+    #[command(hide = true)]
+    Man(manual::Man),
     /// Print the description of the API.
     #[command(hide = true)]
     Openapi,
@@ -115,6 +121,8 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
     match arguments.command {
         Command::Serve(command) => command.execute(&socket),
         Command::Doctor(command) => command.execute(),
+        Command::Completion(command) => command.execute(),
+        Command::Man(command) => command.execute(),
         Command::Openapi => {
             let text = crate::routes::description().to_pretty_json().map_err(CliError::json)?;
             output::line(&text)

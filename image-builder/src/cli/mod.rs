@@ -4,6 +4,7 @@ mod build;
 mod disk;
 mod inspect;
 mod kernel;
+mod manual;
 mod output;
 mod pull;
 mod registry;
@@ -51,6 +52,11 @@ enum Command {
     /// Take Debian's kernel package apart into vmlinux, initramfs and kernel.json, or make them of a kernel without
     /// modules
     Kernel(kernel::Kernel),
+    /// Print a completion script for a shell
+    Completion(manual::Completion),
+    /// Write manual pages into a folder that is there
+    #[command(hide = true)]
+    Man(manual::Man),
 }
 
 /// Runs a command to its end.
@@ -67,6 +73,8 @@ pub fn execute(arguments: Arguments) -> Outcome {
         Command::Convert(command) => command.execute(json),
         Command::Import(command) => command.execute(json),
         Command::Kernel(command) => command.execute(json),
+        Command::Completion(command) => command.execute(),
+        Command::Man(command) => command.execute(),
     }
 }
 

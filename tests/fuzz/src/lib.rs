@@ -4,6 +4,7 @@
 //! what chance makes of them.
 
 mod archive;
+mod root;
 
 use bulkhead_initd::fuzzing;
 
@@ -11,9 +12,11 @@ use bulkhead_initd::fuzzing;
 pub type Target = fn(&[u8]);
 
 /// All of them. The seeds of a target are in `seeds/NAME`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("archive", archive::target),
     ("cgroup_values", fuzzing::cgroup_values),
+    ("erofs", root::erofs),
+    ("layer", root::layer),
     ("mount_options", fuzzing::mount_options),
     ("oci_config", fuzzing::config),
     ("seccomp", fuzzing::seccomp),
