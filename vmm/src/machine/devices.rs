@@ -195,7 +195,7 @@ pub(super) fn attach_virtio(
 
 /// The threads that a device wants for itself, named after it.
 fn own_threads(device: &dyn VirtioDevice) -> Result<Vec<LoopThread>, VirtioError> {
-    let start = |index| LoopThread::start_for_batches(&format!("io-{index}-{}", device.id()));
+    let start = |index| LoopThread::start(&format!("io-{index}-{}", device.id()));
     (0..device.threads()).map(start).collect()
 }
 

@@ -18,28 +18,17 @@ pub struct LoopThread {
 }
 
 impl LoopThread {
-    /// Starts one; of its `name` the first 15 bytes are shown by the host's tools.
+    /// Starts one; of its `name` the first 15 bytes are shown by the host's tools. What it does gains by being done in
+    /// batches: where it shares a processor with a vCPU, that goes on until it has nothing to do or its time is up, and
+    /// is not pushed aside by the first request that it makes.
     pub fn start(name: &str) -> Result<LoopThread, VirtioError> {
-        LoopThread::start_after(name, || {})
-    }
-
-    /// Starts one for work that gains by being done in batches: where it shares a processor with a vCPU, that
-    /// goes on until it has nothing to do or its time is up, and is not pushed aside by the first request that it
-    /// makes.
-    pub fn start_for_batches(name: &str) -> Result<LoopThread, VirtioError> {
-        LoopThread::start_after(name, || {
+        let worker_loop = WorkerLoop::new()?;
+        let handle = worker_loop.handle();
+        let run = move || {
             let priority = libc::sched_param { sched_priority: 0 };
             // SAFETY: the pointer is to a live value, which the kernel copies; 0 is this thread. A kernel that
             // refuses leaves it as it was.
             unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
-        })
-    }
-
-    fn start_after(name: &str, first: impl FnOnce() + Send + 'static) -> Result<LoopThread, VirtioError> {
-        let worker_loop = WorkerLoop::new()?;
-        let handle = worker_loop.handle();
-        let run = move || {
-            first();
             if let Err(error) = worker_loop.run() {
                 eprintln!("{}", chain(&error));
             }
