@@ -11,10 +11,10 @@ use bulkhead_protocol::image::{
     ALIGN, INITRAMFS_LABEL, ImageConfig, KERNEL_LABEL, MANIFEST_LABEL, MANIFEST_MAGIC, MAX_MANIFEST,
     Manifest, Part, ROOT_LABEL,
 };
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::cpio::Archive;
+use crate::digest::Sha256;
 use crate::disk::Sink;
 use crate::disk::gpt::{self, GRAIN, Partition};
 use crate::oci;

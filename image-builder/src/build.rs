@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bulkhead_protocol::image::{FOOTER_MAGIC, ImageConfig, ImageKind, MAX_MANIFEST, Manifest, VERSION};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::appliance::{Appliance, ApplianceError, ApplianceOptions};
+use crate::digest::Sha256;
 use crate::directory::{self, DirectoryError};
 use crate::disk::Sink;
 use crate::disk::erofs::{self, ErofsError};

@@ -17,6 +17,7 @@ pub mod appliance;
 pub mod build;
 pub mod command_line;
 pub mod cpio;
+pub mod digest;
 pub mod directory;
 pub mod disk;
 pub mod disk_image;

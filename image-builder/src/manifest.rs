@@ -10,9 +10,9 @@ use bulkhead_protocol::image::{
     ALIGN, FOOTER_MAGIC, INITRAMFS_LABEL, ImageKind, KERNEL_LABEL, MANIFEST_LABEL, MANIFEST_MAGIC,
     MAX_MANIFEST, Manifest, Part, ROOT_LABEL, VERSION,
 };
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::digest::Sha256;
 use crate::disk::gpt::{self, Partition};
 
 /// The parts by the names that a manifest has for them, with their partitions in an appliance.

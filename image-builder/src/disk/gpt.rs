@@ -1,9 +1,8 @@
 //! GUID partition tables (UEFI specification 2.10, chapter 5): the few that an appliance needs, written to be
 //! the same for the same content, and read within limits. Sectors of 512 bytes.
 
+use crate::digest::Sha256;
 use std::io;
-
-use sha2::{Digest, Sha256};
 
 /// The size of a sector in bytes.
 pub const SECTOR: u64 = 512;

@@ -6,8 +6,8 @@ use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use crate::digest::Sha256;
 use bulkhead_protocol::image::{ALIGN, Part};
-use sha2::{Digest, Sha256};
 
 /// Bytes are written, and their digest is taken, in pieces of this many.
 const PIECE: usize = 1 << 20;

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::digest::Sha256;
 use crate::http::HttpError;
 use crate::limits::Limits;
 use crate::output::{Output, folder};

@@ -13,9 +13,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::digest::Sha256;
 use crate::output::write_file;
 
 /// What every guest needs. One that the kernel has built in is left out.

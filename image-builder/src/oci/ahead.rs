@@ -8,10 +8,9 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use sha2::{Digest, Sha256};
-
 use super::compression::uncompressed;
 use super::storage::Blob;
+use crate::digest::Sha256;
 
 /// Uncompressed bytes go from thread to thread in pieces of at most this many.
 const PIECE: usize = 256 << 10;

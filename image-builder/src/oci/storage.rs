@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use sha2::{Digest, Sha256};
 
 use super::OciError;
 use super::layer::{ArchiveKind, Entries};
+use crate::digest::Sha256;
 use crate::limits::Limits;
 use crate::source::STDIN;
 

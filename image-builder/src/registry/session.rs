@@ -3,12 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::challenge::challenges;
 use super::endpoint::Endpoint;
 use super::token::{self, TokenRequest};
 use super::{Access, Credentials, Keychain, RegistryError, keychain};
+use crate::digest::Sha256;
 use crate::http::{Authorization, Client, Method, Origin, Part, Request, Response};
 use crate::oci::OciError;
 use crate::oci::media_types::{INDEX_TYPES, MANIFEST_TYPES};

@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::build::{ImageError, assembled};
+use crate::digest::Sha256;
 use crate::limits::Limits;
 use crate::manifest::{ManifestError, read_manifest};
 use crate::oci::layer::Assembly;

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use sha2::{Digest, Sha256};
-
 use super::lock::{Waited, wait};
 use super::{Outcome, Progress, Store, StoreError};
+use crate::digest::Sha256;
 use crate::http::HttpError;
 use crate::oci::OciError;
 use crate::registry::{RegistryError, Session};

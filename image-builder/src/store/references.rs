@@ -1,9 +1,9 @@
 //! Which reference means which image.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Store, StoreError};
+use crate::digest::Sha256;
 use crate::reference::Reference;
 
 /// Bytes of a record: five hundred digests and some words.

@@ -13,10 +13,10 @@ mod xattrs;
 
 use std::io::{self, Write};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::Sink;
+use crate::digest::Sha256;
 use crate::tree::{Bodies, Kind, Tree};
 use plan::{Layout, Plan, Planned};
 
