@@ -12,6 +12,7 @@ mod container;
 mod counters;
 mod guest;
 mod histogram;
+mod image;
 mod memory;
 mod net;
 mod outcome;
@@ -52,6 +53,8 @@ enum Bench {
     Net(net::NetArgs),
     /// What it takes to run `/bin/true` in a container, against crun and runc.
     Container(container::ContainerArgs),
+    /// What it takes to make a disk of an image of 20 layers, against what people put together for it.
+    Image(image::ImageArgs),
 }
 
 /// What every bench takes.
@@ -88,6 +91,9 @@ enum Name {
     Block,
     Net,
     Container,
+    Image,
+    /// One way to make that disk, in a process of its own.
+    ImageWay,
 }
 
 /// Measures; 0 when everything could be and nothing is missed.
@@ -99,6 +105,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         Bench::Block(args) => block::run(args),
         Bench::Net(args) => net::run(args),
         Bench::Container(args) => container::run(args),
+        Bench::Image(args) => image::run(args),
     }
 }
 
@@ -116,5 +123,7 @@ pub fn inside(args: &InsideArgs) -> Result<u8> {
         Name::Block => block::inside(),
         Name::Net => net::inside(),
         Name::Container => container::inside(),
+        Name::Image => image::inside(),
+        Name::ImageWay => image::inside_way(),
     }
 }
