@@ -4,7 +4,7 @@
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
 //! * [`reference`]: what images are called in registries.
 //! * [`registry`]: what is fetched from registries and sent to them; [`http`]: how anything is asked of the network.
-//! * [`store`]: what was pulled, by its content.
+//! * [`store`]: what was pulled, by its content; [`artifact`]: built files in registries.
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
@@ -14,6 +14,7 @@
 //! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
 
 pub mod appliance;
+pub mod artifact;
 pub mod build;
 pub mod command_line;
 pub mod cpio;

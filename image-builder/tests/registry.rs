@@ -166,3 +166,69 @@ fn passwords_are_asked_for_and_come_from_where_docker_keeps_them() {
     let failed = complaint(pull("by-failing-helper"));
     assert!(failed.contains("docker-credential-test failed") && !failed.contains("hunter2"), "{failed}");
 }
+
+#[test]
+fn what_is_pushed_others_read_byte_by_byte() {
+    let registry = DockerRegistry::new(Wants { password: true, tls: true });
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (layout, store) = (layout(folder.path()), folder.path().join("store"));
+    let ca = registry.authority().display().to_string();
+    let flags = ["--ca", ca.as_str(), "--creds", "me:secret"];
+    let push = |source: &str, reference: &str| {
+        let words = [&["--json", "push", source, reference], &flags[..]].concat();
+        serde_json::from_str::<Value>(&ok(image(&store, &words))).unwrap()["digest"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let denied = image(&store, &["push", &layout.source(), &format!("{}/no:1", registry.host), "--ca", &ca]);
+    assert!(complaint(denied).contains("status 401"));
+
+    let reference = format!("{}/team/app:1", registry.host);
+    let digest = push(&layout.source(), &reference);
+    let back = path("back");
+    let remote = format!("docker://{reference}");
+    registry.skopeo(&remote, &format!("oci:{back}:tag"), &["--preserve-digests", "--src-creds", "me:secret"]);
+    let inspected =
+        ["inspect", "--tls-verify=false", "--creds", "me:secret", "--format", "{{.Digest}}", &remote];
+    assert_eq!(run("skopeo", &inspected).trim(), digest);
+    for blob in fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let theirs = Path::new(&back).join("blobs/sha256").join(blob.file_name());
+        assert_eq!(fs::read(theirs).unwrap(), fs::read(blob.path()).unwrap());
+    }
+    assert!(run("umoci", &["list", "--layout", &back]).contains("tag"));
+
+    // From the store, under another name, and what docker save writes.
+    ok(image(&store, &[&["pull", &reference], &flags[..]].concat()));
+    assert_eq!(push(&format!("store:{reference}"), &format!("{}/other:2", registry.host)), digest);
+    let saved = path("saved.tar");
+    // Docker's archives know no zstd, so two layers without it.
+    let layers = [Layer::new().file("a", b"1").finish(), Layer::new().file("b", b"2").finish()];
+    let plain = Layout::with_layers(&folder.path().join("plain"), &layers);
+    let archive = format!("docker-archive:{saved}:x:1");
+    run("skopeo", &["--insecure-policy", "copy", &plain.source(), &archive]);
+    push(&format!("docker-archive:{saved}"), &format!("{}/saved:1", registry.host));
+    let source = format!("docker://{}/saved:1", registry.host);
+    let built = path("built.img");
+    ok(image(&store, &[&["build", &source, "--output", &built], &flags[..]].concat()));
+}
+
+#[test]
+fn a_built_image_comes_back_as_it_was() {
+    let registry = DockerRegistry::new(Wants::default());
+    let folder = tempfile::tempdir().unwrap();
+    let built = support::build(folder.path(), &layout(folder.path()).source());
+    let store = folder.path().join("store");
+    let reference = format!("{}/appliance:1", registry.host);
+    ok(image(&store, &["push", &format!("file:{}", built.display()), &reference, "--plain-http"]));
+    let raw = run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{reference}")]);
+    let manifest: Value = serde_json::from_str(&raw).unwrap();
+    assert_eq!(manifest["artifactType"], "application/vnd.bulkhead.container-root.v1");
+    let back = folder.path().join("back.img");
+    ok(image(&store, &["pull", &reference, "--plain-http", "--output", &back.to_string_lossy()]));
+    assert_eq!(fs::read(&back).unwrap(), fs::read(&built).unwrap());
+    let error = complaint(image(&store, &["pull", &reference, "--plain-http"]));
+    assert!(error.contains("is not that of a container image"), "{error}");
+}

@@ -7,6 +7,7 @@ mod kernel;
 mod manual;
 mod output;
 mod pull;
+mod push;
 mod registry;
 mod sbom;
 mod store;
@@ -35,6 +36,8 @@ enum Command {
     Build(Box<build::Build>),
     /// Fetch an image from a registry into the store
     Pull(Box<pull::Pull>),
+    /// Send an image, or a built one as an artifact, to a registry
+    Push(Box<push::Push>),
     /// List the images of the store
     Ls(store::List),
     /// Forget an image of the store, and remove what no other one has
@@ -65,6 +68,7 @@ pub fn execute(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Build(command) => command.execute(json),
         Command::Pull(command) => command.execute(json),
+        Command::Push(command) => command.execute(json),
         Command::Ls(command) => command.execute(json),
         Command::Rm(command) => command.execute(json),
         Command::Gc(command) => command.execute(json),

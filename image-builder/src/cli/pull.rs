@@ -1,6 +1,9 @@
 //! `bulkhead-image pull`: from a registry to the store.
 
-use bulkhead_image::Reference;
+use std::path::PathBuf;
+
+use bulkhead_image::store::Quiet;
+use bulkhead_image::{Reference, artifact};
 use clap::Args;
 
 use super::registry::RegistryFlags;
@@ -10,13 +13,24 @@ use super::{Outcome, output};
 pub struct Pull {
     /// [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGITS], as Docker understands it
     reference: Reference,
+    /// The artifact of a built image, to be written to this file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryFlags,
 }
 
 impl Pull {
     pub fn execute(&self, json: bool) -> Outcome {
-        let image = self.registry.pull(&self.reference)?;
+        let image = match &self.output {
+            None => self.registry.pull(&self.reference)?,
+            Some(file) => {
+                let store = self.registry.store()?;
+                let image = store.pull_artifact(&self.registry.registry()?, &self.reference, &Quiet)?;
+                artifact::unpack(&store, &image, file)?;
+                image
+            }
+        };
         if json {
             return output::print(&(serde_json::to_string(&image)? + "\n"));
         }

@@ -80,7 +80,7 @@ pub struct Request<'b> {
 impl<'b> Request<'b> {
     /// A request over HTTPS, without credentials or a body.
     pub fn new(method: Method, address: impl Into<String>) -> Self {
-        let address = address.into();
+        let address: String = address.into();
         Self {
             method,
             address,

@@ -16,9 +16,7 @@ pub(super) fn open(
     reference: Option<&str>,
     limits: &Limits,
 ) -> Result<Image, OciError> {
-    let parsed = serde_json::from_slice(&storage.document(MANIFEST, limits.document)?);
-    let images: Vec<SavedImage> = parsed.map_err(|error| OciError::Parse(MANIFEST.to_owned(), error))?;
-    let saved = named(path, &images, reference)?;
+    let saved = saved(storage, path, reference, limits)?;
     let bytes = storage.document(&saved.config, limits.document)?;
     // The configuration's name is its digest: HEX.json, or blobs/sha256/HEX.
     let name = saved.config.trim_end_matches(".json");
@@ -34,6 +32,18 @@ pub(super) fn open(
     };
     let layers = layers.iter().zip(diff_ids).map(open).collect::<Result<_, _>>()?;
     Ok(Image { config, layers })
+}
+
+/// Which files of the archive make the image.
+pub(super) fn saved(
+    storage: &Storage,
+    path: &Path,
+    reference: Option<&str>,
+    limits: &Limits,
+) -> Result<SavedImage, OciError> {
+    let parsed = serde_json::from_slice(&storage.document(MANIFEST, limits.document)?);
+    let images: Vec<SavedImage> = parsed.map_err(|error| OciError::Parse(MANIFEST.to_owned(), error))?;
+    named(path, &images, reference).cloned()
 }
 
 fn named<'s>(

@@ -15,6 +15,7 @@ pub(crate) const TAG: &str = "org.opencontainers.image.ref.name";
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Document {
     pub schema_version: Option<u32>,
+    pub media_type: Option<String>,
     pub manifests: Option<Vec<Descriptor>>,
     pub config: Option<Descriptor>,
     pub layers: Option<Vec<Descriptor>>,
@@ -82,7 +83,7 @@ pub(crate) struct RootFs {
 }
 
 /// An element of `manifest.json` in a docker-archive.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct SavedImage {
     pub config: String,

@@ -11,12 +11,31 @@ use crate::limits::Limits;
 /// How many indexes may lead to one another.
 pub(crate) const MAX_DEPTH: usize = 4;
 
+/// A manifest for this platform.
+pub(super) struct Found {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub media_type: Option<String>,
+    pub document: Document,
+}
+
 pub(super) fn open(
     storage: &Storage,
     path: &Path,
     tag: Option<&str>,
     limits: &Limits,
 ) -> Result<Image, OciError> {
+    let found = manifest(storage, path, tag, limits)?;
+    image(storage, &found.name, found.document, limits)
+}
+
+/// Follows indexes to a manifest.
+pub(super) fn manifest(
+    storage: &Storage,
+    path: &Path,
+    tag: Option<&str>,
+    limits: &Limits,
+) -> Result<Found, OciError> {
     let mut name = "index.json".to_owned();
     let mut document = parse(&name, &storage.document(&name, limits.document)?)?;
     let manifests = document.manifests.take();
@@ -24,10 +43,11 @@ pub(super) fn open(
     let mut descriptor = tagged(path, &manifests, tag)?.clone();
     for _ in 0..MAX_DEPTH {
         name = blob_name(&descriptor)?;
-        document = parse(&name, &blob(storage, &descriptor, limits)?)?;
+        let bytes = blob(storage, &descriptor, limits)?;
+        document = parse(&name, &bytes)?;
         let Some(manifests) = document.manifests.take() else {
             check_type(&name, &descriptor, MANIFEST_TYPES)?;
-            return image(storage, &name, document, limits);
+            return Ok(Found { name, bytes, media_type: descriptor.media_type, document });
         };
         check_type(&name, &descriptor, INDEX_TYPES)?;
         descriptor = for_platform(&manifests)?.clone();
@@ -37,12 +57,19 @@ pub(super) fn open(
 
 /// The image of a manifest by the digits of its digest.
 pub(super) fn open_manifest(storage: &Storage, digits: &str, limits: &Limits) -> Result<Image, OciError> {
+    let found = manifest_at(storage, digits, limits)?;
+    image(storage, &found.name, found.document, limits)
+}
+
+/// The manifest with these digits.
+pub(super) fn manifest_at(storage: &Storage, digits: &str, limits: &Limits) -> Result<Found, OciError> {
     let digest = format!("sha256:{digits}");
     let size = storage.open(&format!("blobs/sha256/{digits}"))?.size;
     let descriptor = Descriptor { media_type: None, digest, size, platform: None, annotations: None };
     let name = blob_name(&descriptor)?;
-    let document = parse(&name, &blob(storage, &descriptor, limits)?)?;
-    image(storage, &name, document, limits)
+    let bytes = blob(storage, &descriptor, limits)?;
+    let document = parse(&name, &bytes)?;
+    Ok(Found { name, bytes, media_type: None, document })
 }
 
 fn image(storage: &Storage, name: &str, document: Document, limits: &Limits) -> Result<Image, OciError> {
@@ -95,7 +122,7 @@ fn blob(storage: &Storage, descriptor: &Descriptor, limits: &Limits) -> Result<V
     Ok(bytes)
 }
 
-fn blob_name(descriptor: &Descriptor) -> Result<String, OciError> {
+pub(super) fn blob_name(descriptor: &Descriptor) -> Result<String, OciError> {
     Ok(format!("blobs/sha256/{}", sha256_digits(&descriptor.digest)?))
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod documents;
 pub mod layer;
 pub(crate) mod layout;
 pub(crate) mod media_types;
+pub(crate) mod publication;
 mod storage;
 
 use std::fs::File;
@@ -23,6 +24,8 @@ use documents::Configuration;
 use layer::{Assembly, LayerError};
 use storage::{Blob, Storage};
 
+pub use publication::{Publication, PublishedBlob, publication};
+pub(crate) use publication::{artifact, stored_publication};
 pub(crate) use storage::open_file;
 
 /// What a blob is named by.

@@ -12,6 +12,7 @@ mod error;
 mod keychain;
 mod session;
 mod token;
+mod upload;
 
 pub use credentials::Credentials;
 pub use endpoint::Mirror;

@@ -128,6 +128,11 @@ impl<'r> Session<'r> {
         Ok(self.client.send(request.plain_http(self.endpoint.plain_http).authorization(authorization))?)
     }
 
+    /// Asks once, as anybody may.
+    pub(super) fn send_plainly(&self, request: Request<'_>) -> Result<Response, RegistryError> {
+        Ok(self.client.send(request.plain_http(self.endpoint.plain_http))?)
+    }
+
     fn authorization(&self) -> MutexGuard<'_, Option<Authorization>> {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner)
     }

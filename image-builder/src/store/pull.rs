@@ -8,9 +8,11 @@ use std::thread;
 
 use super::blobs::{FetchError, Wanted};
 use super::{Progress, Store, StoreError, StoredImage};
+use crate::artifact;
 use crate::oci::documents::{Descriptor, Document};
 use crate::oci::layout::{MAX_DEPTH, for_platform, parse};
 use crate::oci::media_types::{CONFIG_TYPES, INDEX_TYPES, LAYER_TYPES, MANIFEST_TYPES, check_type};
+use crate::oci::publication::EMPTY;
 use crate::oci::{OciError, configuration, sha256_digits};
 use crate::reference::Reference;
 use crate::registry::{Registry, RegistryError, Session};
@@ -26,11 +28,31 @@ impl Store {
         reference: &Reference,
         progress: &dyn Progress,
     ) -> Result<StoredImage, StoreError> {
+        self.pull_kind(registry, reference, &IMAGE, progress)
+    }
+
+    /// Pulls an artifact that is a built image; its file is the last blob.
+    pub fn pull_artifact(
+        &self,
+        registry: &Registry,
+        reference: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, StoreError> {
+        self.pull_kind(registry, reference, &ARTIFACT, progress)
+    }
+
+    fn pull_kind(
+        &self,
+        registry: &Registry,
+        reference: &Reference,
+        kind: &Kind,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, StoreError> {
         let _lease = self.lease()?;
         let pulled = |error| StoreError::Pull(reference.to_string(), Box::new(error));
         let unusable = |error| StoreError::Unusable(reference.to_string(), Box::new(error));
         let sources = registry.sources(reference).map_err(pulled)?;
-        let pull = Pull { store: self, sources: &sources, reference, progress };
+        let pull = Pull { store: self, sources: &sources, reference, kind, progress };
         let mut image = StoredImage {
             reference: reference.to_string(),
             digest: String::new(),
@@ -48,7 +70,10 @@ impl Store {
         pull.fetch(&wanted[..1])?;
         let digits = &wanted[0].digest;
         let bytes = self.document(digits, self.limits.document)?.unwrap_or_default();
-        configuration(&format!("sha256:{digits}"), &bytes, layers.len(), &self.limits).map_err(unusable)?;
+        if kind.has_configuration {
+            let name = format!("sha256:{digits}");
+            configuration(&name, &bytes, layers.len(), &self.limits).map_err(unusable)?;
+        }
         pull.fetch(&wanted[1..])?;
         image.size += wanted.iter().map(|wanted| wanted.size).sum::<u64>();
         image.blobs.extend(wanted.into_iter().map(|wanted| wanted.digest));
@@ -57,10 +82,22 @@ impl Store {
     }
 }
 
+/// What is pulled.
+struct Kind {
+    configs: &'static [&'static str],
+    layers: &'static [&'static str],
+    has_configuration: bool,
+}
+
+const IMAGE: Kind = Kind { configs: CONFIG_TYPES, layers: LAYER_TYPES, has_configuration: true };
+
+const ARTIFACT: Kind = Kind { configs: &[EMPTY.0], layers: &[artifact::LAYER], has_configuration: false };
+
 struct Pull<'p> {
     store: &'p Store,
     sources: &'p [Session<'p>],
     reference: &'p Reference,
+    kind: &'p Kind,
     progress: &'p dyn Progress,
 }
 
@@ -131,7 +168,10 @@ impl Pull<'_> {
     /// The configuration, and each layer once.
     fn wanted(&self, config: &Descriptor, layers: &[Descriptor]) -> Result<Vec<Wanted>, OciError> {
         let limits = &self.store.limits;
-        check_type(&config.digest, config, CONFIG_TYPES)?;
+        check_type(&config.digest, config, self.kind.configs)?;
+        if layers.is_empty() && !self.kind.has_configuration {
+            return Err(OciError::Unusable(config.digest.clone(), "it comes without a file".to_owned()));
+        }
         if layers.len() > limits.layers {
             return Err(OciError::Layers(layers.len(), limits.layers));
         }
@@ -145,7 +185,7 @@ impl Pull<'_> {
             let digest = sha256_digits(&blob.digest)?.to_owned();
             // Wherever a layer says that it is to be had too, it is fetched from the registry (CVE-2020-15157).
             if !std::ptr::eq(blob, config) {
-                check_type(&blob.digest, blob, LAYER_TYPES)?;
+                check_type(&blob.digest, blob, self.kind.layers)?;
             }
             let what = || OciError::Unusable(blob.digest.clone(), "it is larger than any image".to_owned());
             left = left.checked_sub(blob.size).ok_or_else(what)?;

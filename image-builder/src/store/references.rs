@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 use crate::digest::Sha256;
+use crate::oci::{self, Publication};
 use crate::reference::Reference;
 
 /// Bytes of a record: five hundred digests and some words.
@@ -41,6 +42,15 @@ impl Store {
         }
         images.sort_by(|one, other| one.reference.cmp(&other.reference));
         Ok(images)
+    }
+
+    /// An image to be sent on.
+    pub fn publication(&self, reference: &Reference) -> Result<Publication, StoreError> {
+        let _lease = self.lease()?;
+        let image = self.find(reference)?;
+        let image = image.ok_or_else(|| StoreError::NoImage(self.path.clone(), reference.to_string()))?;
+        let opened = oci::stored_publication(self.handle()?, &self.path, &image.manifest, &self.limits);
+        opened.map_err(|error| StoreError::Unusable(reference.to_string(), Box::new(error)))
     }
 
     /// Forgets a reference. What it meant goes with the next collection. Returns whether there was one.
