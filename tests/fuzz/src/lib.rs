@@ -4,6 +4,7 @@
 //! what chance makes of them.
 
 mod archive;
+mod reference;
 mod root;
 
 use bulkhead_initd::fuzzing;
@@ -12,13 +13,14 @@ use bulkhead_initd::fuzzing;
 pub type Target = fn(&[u8]);
 
 /// All of them. The seeds of a target are in `seeds/NAME`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("archive", archive::target),
     ("cgroup_values", fuzzing::cgroup_values),
     ("erofs", root::erofs),
     ("layer", root::layer),
     ("mount_options", fuzzing::mount_options),
     ("oci_config", fuzzing::config),
+    ("reference", reference::target),
     ("seccomp", fuzzing::seccomp),
 ];
 
