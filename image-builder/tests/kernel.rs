@@ -66,6 +66,11 @@ fn bzimage(kernel: &[u8]) -> Vec<u8> {
 }
 
 fn package(folder: &Path, modules: &[(&str, &str, &str)]) -> PathBuf {
+    package_with(folder, modules, None)
+}
+
+/// With a configuration, as Debian's packages have one.
+fn package_with(folder: &Path, modules: &[(&str, &str, &str)], configuration: Option<&str>) -> PathBuf {
     let tree = folder.join("tree");
     let _ = fs::remove_dir_all(&tree);
     let write = |path: String, bytes: &[u8]| {
@@ -77,6 +82,9 @@ fn package(folder: &Path, modules: &[(&str, &str, &str)]) -> PathBuf {
         "Package: linux-image-test\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@b>\nDescription: d\n";
     write("DEBIAN/control".to_owned(), control.as_bytes());
     write(format!("boot/vmlinuz-{VERSION}"), &bzimage(b"\x7fELF and so on"));
+    if let Some(text) = configuration {
+        write(format!("boot/config-{VERSION}"), text.as_bytes());
+    }
     write(format!("lib/modules/{VERSION}/modules.builtin"), b"kernel/fs/ext4/ext4.ko\n");
     for (name, place, depends) in modules {
         write(format!("lib/modules/{VERSION}/kernel/{place}/{name}.ko"), &module(name, depends));
@@ -151,6 +159,37 @@ fn a_kernel_without_modules_is_taken_as_it_is() {
     let record: KernelRecord = serde_json::from_slice(&result.stdout).unwrap();
     assert_eq!((record.version.as_str(), record.modules.len()), ("6.1.192-bulkhead", 0));
     assert!(fs::read(folder.path().join("out/vmlinux")).unwrap() == elf);
+}
+
+#[test]
+fn a_kernel_that_lacks_what_containers_need_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = |configuration: &str| {
+        let file = folder.path().join("config");
+        fs::write(&file, configuration).unwrap();
+        let output = bulkhead_image(&["kernel", "--report", "--config", &file.to_string_lossy()]);
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, table) = report("");
+    // What the table asks for is a configuration that has everything.
+    let options =
+        table.split_whitespace().zip(table.split_whitespace().skip(1)).filter(|(_, next)| *next == "is");
+    let whole: Vec<_> = options.map(|(option, _)| format!("CONFIG_{option}=m\n")).collect();
+    assert!(whole.len() > 40, "{table}");
+    assert!(report(&whole.concat()).0);
+    let lacking = whole.concat().replace("CONFIG_PID_NS=m", "# CONFIG_PID_NS is not set");
+    let (fits, table) = report(&lacking);
+    assert!(!fits && table.contains("MISSING  process namespaces          PID_NS is not set"), "{table}");
+
+    let program = env!("CARGO_BIN_EXE_bulkhead-image");
+    let output = folder.path().join("out").to_string_lossy().into_owned();
+    let deb = package_with(folder.path(), MODULES, Some(&lacking));
+    assert_eq!(
+        refusal(&arguments(&deb.to_string_lossy(), program, &output), folder.path()),
+        format!("The kernel {VERSION} lacks what containers need: process namespaces (CONFIG_PID_NS)")
+    );
+    let deb = package_with(folder.path(), MODULES, Some(&whole.concat()));
+    assert!(bulkhead_image(&arguments(&deb.to_string_lossy(), program, &output)).status.success());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod inspect;
 mod kernel;
 mod manual;
 mod output;
+mod progress;
 mod pull;
 mod push;
 mod registry;

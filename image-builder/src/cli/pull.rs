@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use bulkhead_image::store::Quiet;
 use bulkhead_image::{Reference, artifact};
 use clap::Args;
 
+use super::progress::Bars;
 use super::registry::RegistryFlags;
 use super::{Outcome, output};
 
@@ -26,7 +26,8 @@ impl Pull {
             None => self.registry.pull(&self.reference)?,
             Some(file) => {
                 let store = self.registry.store()?;
-                let image = store.pull_artifact(&self.registry.registry()?, &self.reference, &Quiet)?;
+                let image =
+                    store.pull_artifact(&self.registry.registry()?, &self.reference, &Bars::default())?;
                 artifact::unpack(&store, &image, file)?;
                 image
             }

@@ -7,11 +7,11 @@ use std::path::Path;
 use bulkhead_image::limits::Limits;
 use bulkhead_image::oci::{self, Publication};
 use bulkhead_image::registry::Access;
-use bulkhead_image::store::Quiet;
 use bulkhead_image::{Reference, Source, artifact};
 use clap::Args;
 use serde_json::json;
 
+use super::progress::Bars;
 use super::registry::RegistryFlags;
 use super::{Outcome, output};
 
@@ -34,7 +34,7 @@ impl Push {
         let publication = self.publication()?;
         let registry = self.registry.registry()?;
         let session = registry.session(&self.reference, Access::Push)?;
-        let digest = session.push(&publication, self.reference.tag(), &Quiet)?;
+        let digest = session.push(&publication, self.reference.tag(), &Bars::default())?;
         if json {
             let document =
                 json!({"reference": self.reference.to_string(), "digest": format!("sha256:{digest}")});

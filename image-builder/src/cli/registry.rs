@@ -7,8 +7,10 @@ use std::time::Duration;
 use bulkhead_image::Reference;
 use bulkhead_image::http::HttpOptions;
 use bulkhead_image::registry::{Credentials, Keychain, Mirror, Registry, RegistryOptions};
-use bulkhead_image::store::{Quiet, Store, StoredImage};
+use bulkhead_image::store::{Store, StoredImage};
 use clap::Args;
+
+use super::progress::Bars;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
@@ -58,6 +60,6 @@ impl RegistryFlags {
 
     /// Pulls an image into the store.
     pub fn pull(&self, reference: &Reference) -> Result<StoredImage, Box<dyn Error>> {
-        Ok(self.store()?.pull(&self.registry()?, reference, &Quiet)?)
+        Ok(self.store()?.pull(&self.registry()?, reference, &Bars::default())?)
     }
 }

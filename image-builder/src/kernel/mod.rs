@@ -2,6 +2,7 @@
 //! the modules that a guest needs, in the order in which to insert them. Or takes a kernel that needs none.
 
 mod bzimage;
+pub mod configuration;
 mod initramfs;
 mod modinfo;
 mod package;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use configuration::Report;
 
 use crate::digest::Sha256;
 use crate::output::write_file;
@@ -33,6 +36,9 @@ pub const REQUIRED_MODULES: &[&str] = &[
     // The power button.
     "button",
 ];
+
+/// How much of a configuration is read, in bytes.
+const MAX_CONFIGURATION: u64 = 16 << 20;
 
 /// The largest `initd` that is taken, in bytes.
 const MAX_INITD: u64 = 64 << 20;
@@ -136,6 +142,15 @@ pub enum KernelError {
     /// Modules need one another in a circle.
     #[error("The kernel module {0} depends on itself through its dependencies")]
     Circle(String),
+    /// A required feature is missing.
+    #[error("The kernel {0} lacks what containers need: {1}")]
+    Lacks(String, String),
+    /// A configuration cannot be read.
+    #[error("Cannot read the kernel's configuration {0}")]
+    Configuration(PathBuf, #[source] io::Error),
+    /// A package without one.
+    #[error("{0} has no file boot/config-VERSION")]
+    NoConfiguration(PathBuf),
     /// An uncompressed kernel cannot be read.
     #[error("Cannot read the kernel {0}")]
     Vmlinux(PathBuf, #[source] io::Error),
@@ -184,11 +199,29 @@ pub fn take_apart(spec: &KernelSpec) -> Result<KernelRecord, KernelError> {
     Ok(record)
 }
 
+/// What a package's kernel has of what containers need.
+pub fn report_of_package(deb: &Path) -> Result<Report, KernelError> {
+    let text = package::configuration(deb)?.ok_or_else(|| KernelError::NoConfiguration(deb.to_owned()))?;
+    Ok(Report::of(&text))
+}
+
+/// What a kernel with the configuration in `file` has of it. Of a file 16 MiB are read.
+pub fn report_of_configuration(file: &Path) -> Result<Report, KernelError> {
+    let failed = |error| KernelError::Configuration(file.to_owned(), error);
+    let mut bytes = Vec::new();
+    let opened = crate::oci::open_file(file).map_err(failed)?;
+    opened.take(MAX_CONFIGURATION).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Report::of(&String::from_utf8_lossy(&bytes)))
+}
+
 /// Its release, the uncompressed kernel, and the modules in the order of their insertion.
 type Parts = (String, Vec<u8>, Vec<(String, Vec<u8>)>);
 
 fn from_package(deb: &Path, extra: &[String]) -> Result<Parts, KernelError> {
     let survey = package::survey(deb)?;
+    if let Some(lacks) = survey.configuration.as_deref().and_then(|text| Report::of(text).lacks()) {
+        return Err(KernelError::Lacks(survey.version, lacks));
+    }
     let vmlinux = bzimage::uncompress(&survey.vmlinuz)?;
     let wanted = REQUIRED_MODULES.iter().copied().chain(extra.iter().map(String::as_str));
     let order = resolve::insertion_order(&survey, wanted)?;

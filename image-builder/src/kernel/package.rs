@@ -15,6 +15,9 @@ const MAX_LIST: u64 = 16 << 20;
 /// In KiB.
 const MAX_XZ_MEMORY: u32 = 64 << 10;
 
+/// How the name of a configuration begins.
+const CONFIGURATION: &str = "boot/config-";
+
 /// What is in a kernel package.
 #[derive(Debug)]
 pub(super) struct Survey {
@@ -26,6 +29,8 @@ pub(super) struct Survey {
     pub modules: BTreeMap<String, Module>,
     /// The names of what would be modules, were it not built in.
     pub built_in: BTreeSet<String>,
+    /// The kernel's configuration, where the package has it.
+    pub configuration: Option<String>,
 }
 
 /// A module in a package.
@@ -40,10 +45,12 @@ pub(super) struct Module {
 /// Reads a package once, for everything but the modules' bodies.
 pub(super) fn survey(deb: &Path) -> Result<Survey, KernelError> {
     let mut kernels: Vec<(String, Vec<u8>)> = Vec::new();
-    let (mut modules, mut built_in) = (BTreeMap::new(), BTreeSet::new());
+    let (mut modules, mut built_in, mut configuration) = (BTreeMap::new(), BTreeSet::new(), None);
     each_file(deb, |path, body| {
         if let Some(version) = path.strip_prefix("boot/vmlinuz-") {
             kernels.push((version.to_owned(), body.read(MAX_VMLINUZ)?));
+        } else if path.starts_with(CONFIGURATION) {
+            configuration = Some(String::from_utf8_lossy(&body.read(MAX_LIST)?).into_owned());
         } else if module_name(path).is_some() {
             let info = modinfo::read(path, &unpacked(path, body.read(MAX_MODULE)?)?)?;
             modules.insert(info.name.clone(), Module { path: path.to_owned(), info });
@@ -54,9 +61,21 @@ pub(super) fn survey(deb: &Path) -> Result<Survey, KernelError> {
         Ok(())
     })?;
     match <[_; 1]>::try_from(kernels) {
-        Ok([(version, vmlinuz)]) => Ok(Survey { version, vmlinuz, modules, built_in }),
+        Ok([(version, vmlinuz)]) => Ok(Survey { version, vmlinuz, modules, built_in, configuration }),
         Err(kernels) => Err(KernelError::NoKernel(deb.to_owned(), kernels.len())),
     }
+}
+
+/// Reads a package for nothing but its kernel's configuration.
+pub(super) fn configuration(deb: &Path) -> Result<Option<String>, KernelError> {
+    let mut configuration = None;
+    each_file(deb, |path, body| {
+        if path.starts_with(CONFIGURATION) {
+            configuration = Some(String::from_utf8_lossy(&body.read(MAX_LIST)?).into_owned());
+        }
+        Ok(())
+    })?;
+    Ok(configuration)
 }
 
 /// Reads a package again for the bodies of the modules `order`, and returns them in that order.

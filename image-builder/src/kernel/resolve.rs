@@ -73,6 +73,7 @@ mod tests {
             vmlinuz: Vec::new(),
             modules: modules.collect(),
             built_in: owned(built_in).into_iter().collect(),
+            configuration: None,
         }
     }
 
