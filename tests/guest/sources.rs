@@ -1,6 +1,7 @@
 //! An image runs from whatever form it comes in: `bulkhead run SOURCE`.
 
 use bulkhead_tests::{Daemon, asset};
+use std::process::Command;
 use std::time::Duration;
 
 /// Runs a source as it is, from the folder where it lies; it says hello and ends with 7.
@@ -70,10 +71,10 @@ fn a_disk_becomes_a_volume_by_its_digest() {
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     std::fs::create_dir(folder.path().join("content")).expect("a folder");
     std::fs::write(folder.path().join("content/word"), "from outside").expect("a file");
-    let mut mke2fs = std::process::Command::new("mke2fs");
+    let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-t", "ext4", "-d", &path("content"), &path("disk"), "20M"]);
     assert_eq!(bulkhead_tests::run(&mut mke2fs, Duration::from_secs(60)).status, 0);
-    let mut sha256sum = std::process::Command::new("sha256sum");
+    let mut sha256sum = Command::new("sha256sum");
     let sum = bulkhead_tests::run(sha256sum.arg(path("disk")), Duration::from_secs(60));
     let digest = sum.text().split(' ').next().unwrap_or_default().to_owned();
     let import = |name: &str, digest: &str| {
@@ -86,4 +87,26 @@ fn a_disk_becomes_a_volume_by_its_digest() {
     let words = ["run", "--rm", "-v", "data:/data", "root:busybox", "cat", "/data/word"];
     let run = daemon.bulkhead(&words);
     assert_eq!((run.status, run.text()), (0, "from outside"), "{}", run.stderr);
+}
+
+/// Compares what the image's own program lists in a guest with what it lists where umoci has unpacked the layers as
+/// root.
+#[test]
+fn the_tree_in_the_guest_is_the_one_that_umoci_unpacks() {
+    let layout = format!("{}/kinds:latest", asset("sources"));
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    let run = |command: &mut Command| bulkhead_tests::run(command, Duration::from_secs(120));
+    let unpacked = run(Command::new("umoci").args(["unpack", "--image", &layout]).arg(&bundle));
+    assert_eq!(unpacked.status, 0, "{}", unpacked.stderr);
+    let expected = run(Command::new("chroot").arg(bundle.join("rootfs")).args(["/bin/sh", "/list"]));
+    assert_eq!((expected.status, expected.stderr.as_str()), (0, ""));
+    assert!(expected.text().lines().count() > 4000, "{}", expected.text());
+
+    let daemon = Daemon::start();
+    let found = daemon.bulkhead(&["run", "--rm", &format!("oci:{layout}"), "sh", "/list"]);
+    assert_eq!((found.status, found.stderr.as_str()), (0, ""));
+    let differs = expected.text().lines().zip(found.text().lines()).find(|(one, other)| one != other);
+    assert_eq!(differs, None);
+    assert_eq!(found.text().lines().count(), expected.text().lines().count());
 }
