@@ -28,6 +28,7 @@ mod pause;
 mod platform;
 mod power;
 mod privileges;
+mod registry;
 mod small_kernel;
 mod sources;
 mod starts;

@@ -25,7 +25,8 @@ pub struct Daemon {
     /// Whose it is; without one, root's.
     user: Option<User>,
     /// The folder of the VMM, the guest kernel and the initramfs, where it is not the program's own.
-    assets: Option<PathBuf>,
+    /// Further words for `serve`.
+    options: Vec<String>,
 }
 
 /// A user without privileges, whose group may use KVM, as that of the name `kvm` may on a host with udev.
@@ -62,7 +63,7 @@ impl Daemon {
     /// When guests do not boot here, or the daemon does not answer.
     #[must_use]
     pub fn start() -> Self {
-        Self::of(None, None)
+        Self::of(None, Vec::new())
     }
 
     /// Starts one that an ordinary user runs, who also types every command.
@@ -71,7 +72,7 @@ impl Daemon {
     /// As [`Daemon::start`].
     #[must_use]
     pub fn start_as_a_user() -> Self {
-        Self::of(Some(User::new()), None)
+        Self::of(Some(User::new()), Vec::new())
     }
 
     /// Starts one that takes the VMM, the guest kernel and the initramfs from `assets`.
@@ -80,15 +81,24 @@ impl Daemon {
     /// As [`Daemon::start`].
     #[must_use]
     pub fn with_assets(assets: &Path) -> Self {
-        Self::of(None, Some(assets.to_owned()))
+        Self::with_options(&["--assets", &assets.to_string_lossy()])
     }
 
-    fn of(user: Option<User>, assets: Option<PathBuf>) -> Self {
+    /// Starts one with these words behind `serve`.
+    ///
+    /// # Panics
+    /// As [`Daemon::start`].
+    #[must_use]
+    pub fn with_options(options: &[&str]) -> Self {
+        Self::of(None, options.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn of(user: Option<User>, options: Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().expect("a temporary folder");
         if let Some(user) = &user {
             chown(folder.path(), Some(user.id), Some(user.id)).expect("a folder of the user's");
         }
-        let mut daemon = Self { folder, child: None, user, assets };
+        let mut daemon = Self { folder, child: None, user, options };
         let doctor = run(daemon.program().arg("doctor"), LIMIT);
         assert_eq!(doctor.status, 0, "guests do not boot here: {}{}", doctor.stdout, doctor.stderr);
         daemon.serve();
@@ -101,12 +111,11 @@ impl Daemon {
     /// When it does not answer within its time.
     pub fn serve(&mut self) {
         let log = File::create(self.path("serve.log")).expect("a log file");
-        let assets = self.assets.iter().flat_map(|assets| [Path::new("--assets"), assets]);
         let child = self
             .program()
             .args(["serve", "--socket", &self.socket()])
             .args(["--state-dir", &self.text("state"), "--run-dir", &self.text("run")])
-            .args(assets)
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -19,9 +19,11 @@ const RECIPE: u32 = 1;
 const SUITE: &str = "bookworm";
 
 /// What is in the lab beside `minbase`.
-const PACKAGES: &str = "amazon-ec2-utils,buildah,busybox-static,cpio,crun,curl,e2fsprogs,erofs-utils,ethtool,iperf3,\
-    iproute2,iputils-ping,jq,kmod,libcap2-bin,nftables,passt,procps,psmisc,python3,python3-nftables,\
-    qemu-system-x86,qemu-utils,redis-server,redis-tools,runc,socat,strace,tcpdump,umoci,util-linux,xz-utils,zstd";
+const PACKAGES: &str = "\
+    amazon-ec2-utils,buildah,busybox-static,cpio,crun,curl,docker-registry,e2fsprogs,erofs-utils,ethtool,\
+    iperf3,iproute2,iputils-ping,jq,kmod,libcap2-bin,nftables,passt,procps,psmisc,python3,python3-nftables,\
+    qemu-system-x86,qemu-utils,redis-server,redis-tools,runc,skopeo,socat,strace,tcpdump,umoci,util-linux,\
+    xz-utils,zstd";
 
 /// The root disk's size; the file is sparse.
 const ROOT_SIZE: &str = "8G";
