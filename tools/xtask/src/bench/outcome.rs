@@ -29,6 +29,11 @@ impl<F> Outcome<F> {
     }
 }
 
+/// A row's cells: what is shown of each, and a dash of what was not measured.
+pub fn cells<F>(results: &[Outcome<F>], show: fn(&F) -> String) -> Vec<String> {
+    results.iter().map(|outcome| outcome.figures.as_ref().map_or_else(|_| "-".to_owned(), show)).collect()
+}
+
 /// Inside: puts every VMM where people have theirs and measures it.
 pub fn of_each<F>(
     subjects: &mut [Subject],

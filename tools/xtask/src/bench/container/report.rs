@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::outcome::Outcome;
+use super::super::outcome::{Outcome, cells};
 use super::super::table::lay_out;
 
 /// All figures of a bench.
@@ -48,11 +48,7 @@ impl Figures {
 impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
-        let cells = |show: fn(&Figures) -> String| {
-            let of =
-                |outcome: &Outcome<Figures>| outcome.figures.as_ref().map_or_else(|_| "-".to_owned(), show);
-            self.results.iter().map(of).collect::<Vec<String>>()
-        };
+        let cells = |show| cells(&self.results, show);
         let first =
             |figures: &Figures| figures.runs_ms.first().map_or_else(String::new, |ms| format!("{ms:.1}"));
         let rows = [

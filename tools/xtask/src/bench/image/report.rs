@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::outcome::Outcome;
+use super::super::outcome::{Outcome, cells};
 use super::super::table::lay_out;
 
 /// All figures of a bench.
@@ -36,11 +36,7 @@ pub struct Figures {
 impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
-        let cells = |show: fn(&Figures) -> String| {
-            let of =
-                |outcome: &Outcome<Figures>| outcome.figures.as_ref().map_or_else(|_| "-".to_owned(), show);
-            self.results.iter().map(of).collect::<Vec<String>>()
-        };
+        let cells = |show| cells(&self.results, show);
         let rows = [
             ("layers to a disk", self.results.iter().map(|outcome| outcome.name.clone()).collect()),
             ("ms", cells(|figures| format!("{:.0}", figures.ms))),
