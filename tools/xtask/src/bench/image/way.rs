@@ -29,9 +29,9 @@ const DISK: &str = "disk";
 #[derive(Debug, Clone, Copy)]
 pub struct Way {
     pub name: &'static str,
-    /// Programs, as `sh` finds them; the last word of the first one tells its version.
+    /// Its commands, for `sh`.
     script: &'static str,
-    /// Other ways are compared with the ways whose disk is uncompressed EROFS alone, too.
+    /// Whether its disk is uncompressed EROFS, as ours is: then their sizes compare.
     pub erofs: bool,
 }
 
