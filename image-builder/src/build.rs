@@ -20,8 +20,11 @@ use crate::output::Output;
 use crate::reference::Reference;
 use crate::roots::RootError;
 use crate::source::{Source, SourceError};
-use crate::store::{Store, StoreError};
+use crate::store::{Lease, Store, StoreError};
 use crate::tree::Bodies;
+
+/// Which bytes a build makes of a source: it is raised when the same source and options give other ones.
+pub const BYTES: u32 = 1;
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +37,11 @@ pub struct BuildOptions {
     pub appliance: Option<ApplianceOptions>,
     /// The store that has the images which were pulled; where this is none, the default one.
     pub store: Option<PathBuf>,
+    /// What the manifest calls the image; the source's own name where this is none.
+    pub name: Option<String>,
+    /// The digits of a manifest that [`manifest_digest`] told: that one is built, whatever the source's tag has come to
+    /// mean since.
+    pub manifest: Option<String>,
 }
 
 /// Why an image cannot be built or read.
@@ -74,7 +82,7 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let write = |error| ImageError::Write(output.to_owned(), error);
     let limits = &options.limits;
     let folder = crate::output::folder(output);
-    let (image, config) = opened(source, folder, limits, options.store.as_deref())?;
+    let (image, config) = opened(source, folder, options)?;
     let (appliance, config) = match &options.appliance {
         // Whoever runs it by its manifest shall run what it starts by itself.
         Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
@@ -83,7 +91,7 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let file = Output::begin(output).map_err(write)?;
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
 
-    let mut manifest = manifest(source, config);
+    let mut manifest = manifest(options.name.clone().unwrap_or_else(|| source.name()), config);
     let mut sink = Sink::new(file.file()).map_err(write)?;
     if let Some(appliance) = &appliance {
         manifest.kind = ImageKind::Appliance;
@@ -102,16 +110,35 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     Ok(manifest)
 }
 
+/// The digits of the digest of the manifest that a source means now, where that is told without reading layers: of an
+/// image that was pulled, and of a layout in a folder.
+pub fn manifest_digest(source: &Source, options: &BuildOptions) -> Result<Option<String>, ImageError> {
+    match source {
+        Source::Registry(reference) | Source::Store(reference) => {
+            let (store, _lease) = leased(options)?;
+            Ok(Some(meant(&store, reference)?))
+        }
+        _ => Ok(oci::manifest_digest(source, &options.limits)?),
+    }
+}
+
 /// Opens a source: its image, where it is one, and how to run it.
 fn opened(
     source: &Source,
     scratch: &Path,
-    limits: &Limits,
-    store: Option<&Path>,
+    options: &BuildOptions,
 ) -> Result<(Option<Image>, ImageConfig), ImageError> {
-    let image = match source {
-        Source::Registry(reference) | Source::Store(reference) => Some(stored(reference, limits, store)?),
-        _ => oci::open(source, scratch, limits)?,
+    let image = match (source, &options.manifest) {
+        (Source::Registry(reference) | Source::Store(reference), manifest) => {
+            let (store, _lease) = leased(options)?;
+            let digits = manifest.clone().map_or_else(|| meant(&store, reference), Ok)?;
+            // Its blobs are open from here on, so that nobody can remove them.
+            Some(oci::open_manifest(store.handle()?, store.path(), &digits, &options.limits)?)
+        }
+        (Source::OciLayout { path, .. }, Some(digits)) => {
+            Some(oci::open_manifest(oci::open_folder(path)?, path, digits, &options.limits)?)
+        }
+        _ => oci::open(source, scratch, &options.limits)?,
     };
     let config = match (&image, source) {
         (Some(image), _) => image.config.clone(),
@@ -147,24 +174,30 @@ pub(crate) fn assembled<'l>(
     limits: &'l Limits,
     time: u64,
 ) -> Result<Assembly<'l>, ImageError> {
-    let (image, _) = opened(source, scratch, limits, None)?;
+    let options = BuildOptions { limits: limits.clone(), ..BuildOptions::default() };
+    let (image, _) = opened(source, scratch, &options)?;
     assemble(image, source, scratch, limits, time)
 }
 
-/// An image that has been pulled. Its blobs are open from here on, so that nobody can remove them.
-fn stored(reference: &Reference, limits: &Limits, store: Option<&Path>) -> Result<Image, ImageError> {
-    let store = Store::open(&store.map_or_else(Store::default_path, |path| Ok(path.to_owned()))?)?;
-    let _lease = store.lease()?;
-    let image = store.find(reference)?;
-    let image = image.ok_or_else(|| StoreError::NoImage(store.path().to_owned(), reference.to_string()))?;
-    Ok(oci::open_stored(store.handle()?, store.path(), &image.manifest, limits)?)
+/// The store, from which nobody removes anything meanwhile.
+fn leased(options: &BuildOptions) -> Result<(Store, Lease), ImageError> {
+    let path = options.store.clone().map_or_else(Store::default_path, Ok)?;
+    let store = Store::open(&path)?;
+    let lease = store.lease()?;
+    Ok((store, lease))
 }
 
-fn manifest(source: &Source, config: ImageConfig) -> Manifest {
+/// The digits of the manifest that a reference means in a store.
+fn meant(store: &Store, reference: &Reference) -> Result<String, StoreError> {
+    let image = store.find(reference)?.map(|image| image.manifest);
+    image.ok_or_else(|| StoreError::NoImage(store.path().to_owned(), reference.to_string()))
+}
+
+fn manifest(name: String, config: ImageConfig) -> Manifest {
     Manifest {
         version: VERSION,
         kind: ImageKind::ContainerRoot,
-        name: source.name(),
+        name,
         architecture: oci::ARCHITECTURE.to_owned(),
         config,
         parts: BTreeMap::new(),

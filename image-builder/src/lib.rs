@@ -39,7 +39,7 @@ pub mod store;
 pub mod tree;
 
 pub use appliance::ApplianceOptions;
-pub use build::{BuildOptions, ImageError, build};
+pub use build::{BuildOptions, ImageError, build, manifest_digest};
 pub use manifest::{ManifestError, read_manifest, verify};
 pub use reference::{Reference, ReferenceError};
 pub use runtime_spec::{

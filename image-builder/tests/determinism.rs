@@ -37,6 +37,25 @@ fn two_builds_give_equal_bytes_whatever_the_form() {
     assert_eq!(bulkhead_image::read_manifest(&image).unwrap().parts, manifest.parts);
 }
 
+#[test]
+fn a_manifest_that_was_told_is_built_whatever_its_tag_means_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::with_layers(folder.path(), &layers());
+    let source: Source = layout.source().parse().unwrap();
+    let manifest = bulkhead_image::manifest_digest(&source, &BuildOptions::default()).unwrap().unwrap();
+    let name = Some("shared".to_owned());
+    let options = BuildOptions { manifest: Some(manifest.clone()), name, ..BuildOptions::default() };
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    assert_eq!(bulkhead_image::build(&source, &one, &options).unwrap().name, "shared");
+    Layout::with_layers(folder.path(), &layers()[1..]);
+    let since = bulkhead_image::manifest_digest(&source, &BuildOptions::default()).unwrap();
+    assert!(since.is_some_and(|digits| digits != manifest));
+    bulkhead_image::build(&source, &two, &options).unwrap();
+    assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap());
+    let tar = Source::Tar(folder.path().join("x"));
+    assert_eq!(bulkhead_image::manifest_digest(&tar, &BuildOptions::default()).unwrap(), None);
+}
+
 fn appliance(folder: &Path, command: &str) -> BuildOptions {
     let (kernel, initramfs) = (folder.join("vmlinux"), folder.join("initramfs"));
     fs::write(&kernel, [b"\x7fELF".as_slice(), &[9; 5000]].concat()).unwrap();

@@ -47,6 +47,13 @@ pub fn publish(from: &Path, to: &Path) -> Result<(), HostError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(HostError::file("write", folder))
 }
 
+/// Gives a whole file another name, which must not be there; it is there after a crash.
+pub fn link(from: &Path, to: &Path) -> Result<(), HostError> {
+    std::fs::hard_link(from, to).map_err(HostError::file("link", to))?;
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(HostError::file("write", folder))
+}
+
 /// Makes an empty ext4 disk.
 pub async fn make_ext4(path: &Path, size_mib: u32) -> Result<(), HostError> {
     let draft = path.with_extension("new");

@@ -52,9 +52,9 @@ impl Layout {
         self.state.join("store.redb")
     }
 
-    /// An image's file.
-    pub fn image(&self, id: &str) -> PathBuf {
-        self.state.join("images").join(format!("{id}.img"))
+    /// The file of images: a root, by what names it.
+    pub fn image(&self, root: &str) -> PathBuf {
+        self.state.join("images").join(format!("{root}.img"))
     }
 
     /// What was pulled from registries, by its content.

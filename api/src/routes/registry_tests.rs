@@ -5,14 +5,15 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bulkhead_image::digest::Sha256;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::tests::{call, sentence};
 use super::*;
 use crate::service::{RegistryConfig, ServiceConfig};
 
-/// A registry with the images `x` and, for who knows `me:secret`, `private`. They share their layer.
+/// A registry with the images `x`, which is called `copy` too, and, for who knows `me:secret`, `private`. They share
+/// their layer.
 struct Peer {
     host: String,
     /// What was asked for.
@@ -60,7 +61,7 @@ fn serve(mut stream: TcpStream, content: &BTreeMap<String, Vec<u8>>, log: &Mutex
 fn content() -> BTreeMap<String, Vec<u8>> {
     let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
     let mut content = BTreeMap::new();
-    for (repository, word) in [("x", "one"), ("private", "two")] {
+    for (repository, word) in [("x", "one"), ("copy", "one"), ("private", "two")] {
         // The end of an archive, and nothing before it.
         let layer = vec![0; 1024];
         let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": [word]},
@@ -78,9 +79,13 @@ fn content() -> BTreeMap<String, Vec<u8>> {
 }
 
 async fn daemon(folder: &Path, peer: &Peer) -> Router {
+    router(service(folder, peer).await)
+}
+
+async fn service(folder: &Path, peer: &Peer) -> Shared {
     let registries = RegistryConfig { insecure: vec![peer.host.clone()], ..RegistryConfig::default() };
     let config = ServiceConfig { registries, ..ServiceConfig::beneath(folder) };
-    router(Service::open(&config).await.unwrap())
+    Service::open(&config).await.unwrap()
 }
 
 async fn import(router: &Router, peer: &Peer, repository: &str, more: &Value) -> (StatusCode, Value) {
@@ -122,6 +127,93 @@ async fn images_are_pulled_share_layers_and_take_them_along() {
 
 async fn image_of(router: &Router, peer: &Peer) -> Value {
     import(router, peer, "x:1", &json!({})).await.1
+}
+
+fn roots(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder.join("state/images")).unwrap();
+    names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn delete(router: &Router, collection: &str, name: &Value) -> StatusCode {
+    let path = format!("/api/v1/{collection}/{}", name["metadata"]["id"].as_str().unwrap());
+    call(router, "DELETE", &path, None).await.0
+}
+
+#[tokio::test]
+async fn one_image_by_two_names_is_built_once_and_goes_with_its_last_name() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let service = service(folder.path(), &peer).await;
+    let router = router(service.clone());
+    let none = json!({});
+    let (one, other) =
+        tokio::join!(import(&router, &peer, "x:1", &none), import(&router, &peer, "copy:1", &none));
+    assert_eq!((one.0, other.0), (StatusCode::CREATED, StatusCode::CREATED), "{one:?} {other:?}");
+    let (one, other) = (one.1, other.1);
+    assert_ne!(one["metadata"]["id"], other["metadata"]["id"]);
+    assert_eq!(other["metadata"]["name"], format!("{}/copy:1", peer.host));
+    assert_eq!(one["status"]["root"], other["status"]["root"]);
+    let file = format!("{}.img", one["status"]["root"].as_str().unwrap());
+    assert_eq!(roots(folder.path()), [file.as_str()]);
+    let figures = service.exposition().await.unwrap();
+    assert!(figures.contains("\nbulkhead_image_builds_total 1\n"), "{figures}");
+
+    // A machine keeps its image, and another name of the root goes and comes back without it.
+    let spec = json!({"name": "m", "image": other["metadata"]["name"]}).to_string();
+    let (status, machine) = call(&router, "POST", "/api/v1/machines", Some(&spec)).await;
+    assert_eq!(status, StatusCode::CREATED, "{machine}");
+    assert_eq!(delete(&router, "images", &other).await, StatusCode::CONFLICT);
+    assert_eq!(delete(&router, "images", &one).await, StatusCode::NO_CONTENT);
+    assert_eq!(roots(folder.path()), [file.as_str()]);
+    assert_eq!(import(&router, &peer, "x:1", &none).await.1["metadata"]["id"], one["metadata"]["id"]);
+    assert_eq!(delete(&router, "images", &one).await, StatusCode::NO_CONTENT);
+    assert!(service.exposition().await.unwrap().contains("\nbulkhead_image_builds_total 1\n"));
+    assert_eq!(delete(&router, "machines", &machine).await, StatusCode::NO_CONTENT);
+    assert_eq!(delete(&router, "images", &other).await, StatusCode::NO_CONTENT);
+    assert!(roots(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_left_is_swept_and_images_of_before_stay() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let images = folder.path().join("state/images");
+    let first = service(folder.path(), &peer).await;
+    let (_, image) = import(&router(first.clone()), &peer, "x:1", &json!({})).await;
+    let id = image["metadata"]["id"].as_str().unwrap();
+    let root = images.join(format!("{}.img", image["status"]["root"].as_str().unwrap()));
+    // An image as it was recorded before roots were shared, with the file of its own that it had.
+    let own = images.join(format!("{id}.img"));
+    fs::hard_link(&root, &own).unwrap();
+    let records = first.records();
+    records
+        .update(id, |image: &mut Image| {
+            image.status.root = None;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    fs::hard_link(&root, images.join("0123456789ab.draft")).unwrap();
+    fs::write(images.join(".bulkhead-x.part"), "half").unwrap();
+    drop(first);
+    let second = service(folder.path(), &peer).await;
+    assert_eq!(roots(folder.path()), [format!("{id}.img")]);
+    let router = router(second);
+    assert_eq!(import(&router, &peer, "x:1", &json!({})).await.1["metadata"]["id"], id, "it is known");
+    assert_eq!(delete(&router, "images", &image).await, StatusCode::NO_CONTENT);
+    assert!(roots(folder.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_root_is_made_anew() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let router = daemon(folder.path(), &peer).await;
+    let (_, image) = import(&router, &peer, "x:1", &json!({})).await;
+    let root = format!("{}.img", image["status"]["root"].as_str().unwrap());
+    let path = folder.path().join("state/images").join(&root);
+    let whole = fs::read(&path).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8192).unwrap();
+    assert_eq!(import(&router, &peer, "copy:1", &json!({})).await.0, StatusCode::CREATED);
+    assert!(fs::read(&path).unwrap() == whole);
+    assert_eq!(roots(folder.path()), [root]);
 }
 
 #[tokio::test]

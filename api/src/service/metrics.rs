@@ -50,6 +50,7 @@ impl Service {
         let machines = self.list::<Machine>().await?.items;
         let mut exposition = Exposition::default();
         exposition.count(&machines);
+        exposition.count_builds(self.builds.count());
         let mut asked = JoinSet::new();
         for machine in machines {
             let Some(live) = self.live(&machine.metadata.id) else { continue };
@@ -83,6 +84,14 @@ impl Exposition {
             let count = machines.iter().filter(|machine| machine.status.phase == phase).count();
             phases.samples.insert(format!("phase=\"{word}\""), count.to_string());
         }
+    }
+
+    /// Counts roots that were made.
+    fn count_builds(&mut self, made: u64) {
+        let help = "Roots of images that were built or copied since the daemon started.";
+        let builds = self.family("bulkhead_image_builds_total", help);
+        "counter".clone_into(&mut builds.kind);
+        builds.samples.insert(String::new(), made.to_string());
     }
 
     /// Takes over what a VMM tells of its machine. `labels` are put in front of each value's own.
@@ -123,7 +132,10 @@ impl Exposition {
             // Writing to a string cannot fail.
             let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {}\n", family.help, family.kind);
             for (labels, value) in &family.samples {
-                let _ = writeln!(text, "{name}{{{labels}}} {value}");
+                let _ = match labels.as_str() {
+                    "" => writeln!(text, "{name} {value}"),
+                    labels => writeln!(text, "{name}{{{labels}}} {value}"),
+                };
             }
         }
         text

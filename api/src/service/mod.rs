@@ -4,7 +4,6 @@ pub mod clock;
 pub mod collection;
 pub mod error;
 pub mod events;
-mod image_file;
 pub mod images;
 pub mod machines;
 mod metrics;
@@ -87,6 +86,8 @@ pub struct Service {
     sessions: Arc<Semaphore>,
     /// Held while an image is added or deleted.
     images: Mutex<()>,
+    /// Roots of images that are being made.
+    builds: images::Builds,
 }
 
 impl Service {
@@ -108,6 +109,7 @@ impl Service {
             layers: Mutex::default(),
             sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             images: Mutex::default(),
+            builds: images::Builds::default(),
         });
         service.reconcile().await?;
         Ok(service)

@@ -76,14 +76,6 @@ impl TryFrom<RegistryCredentials> for Credentials {
 }
 
 impl Service {
-    /// The image that was made of what a reference means now.
-    pub(super) async fn image_of(&self, source: &str, digest: &str) -> Result<Option<Image>, ServiceError> {
-        let images = self.records.list::<Image>().await?.items;
-        let same =
-            |image: &Image| image.spec.source == source && image.status.digest.as_deref() == Some(digest);
-        Ok(images.into_iter().find(same))
-    }
-
     /// Holds off whoever would remove what was pulled, until an image is made of it.
     pub(super) fn blob_lease(&self) -> Result<Lease, ServiceError> {
         let lease = Store::open(&self.layout.blobs()).and_then(|store| store.lease());

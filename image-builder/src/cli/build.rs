@@ -101,6 +101,7 @@ impl Build {
             limits: Limits::default(),
             appliance,
             store: self.registry.store,
+            ..BuildOptions::default()
         }
     }
 }

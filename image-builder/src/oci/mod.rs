@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use bulkhead_protocol::image::ImageConfig;
 use thiserror::Error;
 
+use crate::digest::Sha256;
 use crate::limits::Limits;
 use crate::source::Source;
 use ahead::Ahead;
@@ -26,7 +27,7 @@ use storage::{Blob, Storage};
 
 pub use publication::{Publication, PublishedBlob, publication};
 pub(crate) use publication::{artifact, stored_publication};
-pub(crate) use storage::open_file;
+pub(crate) use storage::{open_file, open_folder};
 
 /// What a blob is named by.
 const DIGEST: &str = "digest";
@@ -133,8 +134,15 @@ pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<I
     }
 }
 
-/// Opens the image of a manifest in a folder of blobs, a store.
-pub(crate) fn open_stored(
+/// The digits of the digest of the manifest that a layout's tag means now; none of another source.
+pub(crate) fn manifest_digest(source: &Source, limits: &Limits) -> Result<Option<String>, OciError> {
+    let Source::OciLayout { path, tag } = source else { return Ok(None) };
+    let found = layout::manifest(&Storage::folder(path)?, path, tag.as_deref(), limits)?;
+    Ok(Some(hex::encode(Sha256::digest(&found.bytes))))
+}
+
+/// Opens the image of a manifest in a folder of blobs: a store or a layout.
+pub(crate) fn open_manifest(
     folder: File,
     path: &Path,
     manifest: &str,

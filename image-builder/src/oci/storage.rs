@@ -86,10 +86,7 @@ impl Blob {
 impl Storage {
     /// A folder.
     pub(super) fn folder(path: &Path) -> Result<Self, OciError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())
-            .map_err(|error| OciError::Open(path.to_owned(), error.into()))?;
-        Ok(Self::Folder(path.to_owned(), folder.into()))
+        Ok(Self::Folder(path.to_owned(), open_folder(path)?))
     }
 
     /// A tar file, also one that is compressed as a whole: that is unpacked into an unnamed file in
@@ -155,6 +152,13 @@ impl Storage {
             .map_err(|error| OciError::Blob(name.to_owned(), self.path().to_owned(), error))?;
         Ok(bytes)
     }
+}
+
+/// Opens a folder.
+pub(crate) fn open_folder(path: &Path) -> Result<File, OciError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    Ok(folder.map_err(|error| OciError::Open(path.to_owned(), error.into()))?.into())
 }
 
 /// Opens a regular file; anything else that could be opened would block or never end.

@@ -55,7 +55,7 @@ pub fn vmm_spec(
     volumes: Vec<PathBuf>,
 ) -> VmmSpec {
     let id = &machine.metadata.id;
-    let disk = layout.image(&image.metadata.id);
+    let disk = layout.image(image.root());
     let mut drives = Vec::new();
     let (boot, words) = if is_appliance(image) {
         let words = image.status.boot_args.clone().unwrap_or_else(|| KERNEL_WORDS.to_owned());

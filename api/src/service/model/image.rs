@@ -12,7 +12,7 @@ use super::metadata::{Metadata, resource};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Who it is. The id is the SHA-256 of the image's manifest.
+    /// Who it is. The id is the SHA-256 of its root's manifest with the image's own name.
     pub metadata: Metadata,
     /// Where it came from.
     pub spec: ImageSpec,
@@ -36,7 +36,7 @@ pub struct ImageSpec {
 pub struct ImageStatus {
     /// `container-root` or `appliance`.
     pub kind: String,
-    /// The file's size in bytes.
+    /// The file's size in bytes, also where other images share it.
     pub size: u64,
     /// How to run it: the part of the OCI image configuration that says so.
     #[schema(value_type = Object)]
@@ -46,6 +46,17 @@ pub struct ImageStatus {
     /// What the reference meant in its registry, `sha256:DIGITS`, where it came from one.
     #[serde(default)]
     pub digest: Option<String>,
+    /// What names the file, which all images with the same word share: the SHA-256 of what it was made from. Images
+    /// of before there was this word have a file of their own.
+    #[serde(default)]
+    pub root: Option<String>,
+}
+
+impl Image {
+    /// What names its file.
+    pub fn root(&self) -> &str {
+        self.status.root.as_deref().unwrap_or(&self.metadata.id)
+    }
 }
 
 /// Make an image from a source.

@@ -1,0 +1,59 @@
+use std::sync::mpsc;
+
+use super::*;
+
+fn empty(folder: &Path, name: &str) -> Result<Root, Failure> {
+    let source = folder.join("source");
+    std::fs::create_dir_all(&source).unwrap();
+    let origin = Origin::parse(&format!("dir:{}", source.display())).unwrap();
+    Root::make(&origin, folder.join(name), &BuildOptions::default())
+}
+
+#[tokio::test]
+async fn who_comes_second_waits_and_shares() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let (builds, (go, wait)) = (Builds::default(), mpsc::channel::<()>());
+    let first = builds.share(Some("key"), move || {
+        wait.recv().unwrap();
+        empty(&path, "draft")
+    });
+    let second = builds.share(Some("key"), || Err(Failure::NoSource("made twice".into())));
+    let path = folder.path().to_owned();
+    let other = builds.share(Some("other"), move || empty(&path, "another"));
+    let ((first, second), ()) = tokio::join!(async { tokio::join!(first, second) }, async {
+        assert!(other.await.is_ok(), "another key has its own");
+        go.send(()).unwrap();
+    });
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    let draft = folder.path().join("draft");
+    drop(first);
+    let place = folder.path().join("place");
+    second.publish(&place).unwrap();
+    assert!(draft.exists() && place.exists());
+    drop(second);
+    assert!(!draft.exists() && place.exists());
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_all_and_kept_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let builds = Builds::default();
+    let fail = || Err(Failure::NoSource("x".into()));
+    let (one, two) = tokio::join!(builds.share(Some("key"), fail), builds.share(Some("key"), fail));
+    assert!(matches!(one, Err(Failure::NoSource(_))) && matches!(two, Err(Failure::NoSource(_))));
+    assert!(builds.share(Some("key"), move || empty(&path, "draft")).await.is_ok());
+    assert!(!folder.path().join("draft").exists(), "nobody has it any more");
+}
+
+#[test]
+fn all_that_decides_the_bytes_is_in_the_key() {
+    let options = BuildOptions::default();
+    let later = BuildOptions { build_time: 1, ..options.clone() };
+    let (one, two) = ("1".repeat(64), "2".repeat(64));
+    let keys = [key(&one, &options), key(&two, &options), key(&one, &later)];
+    assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys.iter().all(|key| key.len() == 64));
+    assert_eq!(key(&one, &BuildOptions { store: Some("/x".into()), ..options }), keys[0]);
+}
