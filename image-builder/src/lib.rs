@@ -1,7 +1,6 @@
 //! From container images and root file systems to disks that boot in a Bulkhead machine.
 //!
 //! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it, [`roots`] makes some of its own.
-//! * [`source`]: where an image comes from; [`oci`] and [`directory`] read it.
 //! * [`reference`]: what images are called in registries.
 //! * [`registry`]: what is fetched from registries and sent to them; [`http`]: how anything is asked of the network.
 //! * [`store`]: what was pulled, by its content; [`artifact`]: built files in registries.
@@ -12,6 +11,7 @@
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
 //! * [`disk_image`]: disks of other machines, raw and qcow2.
 //! * [`kernel`]: takes a Debian kernel package apart into an uncompressed kernel and an initramfs.
+//! * [`sentence`]: what people are told of an error.
 
 pub mod appliance;
 pub mod artifact;
@@ -22,6 +22,8 @@ pub mod digest;
 pub mod directory;
 pub mod disk;
 pub mod disk_image;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod kernel;
 pub mod limits;
@@ -34,6 +36,7 @@ pub mod root_reader;
 pub mod roots;
 pub mod runtime_spec;
 pub mod sbom;
+mod sentence;
 pub mod source;
 pub mod store;
 pub mod tree;
@@ -45,4 +48,5 @@ pub use reference::{Reference, ReferenceError};
 pub use runtime_spec::{
     RuntimeOptions, RuntimeSpecError, SeccompError, granted_capabilities, runtime_spec, seccomp_profile,
 };
+pub use sentence::sentence;
 pub use source::{Source, SourceError};

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match cli::execute(cli::Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bulkhead-image: {}", cli::sentence(&*error));
+            eprintln!("bulkhead-image: {}", bulkhead_image::sentence(&*error));
             ExitCode::FAILURE
         }
     }

@@ -172,6 +172,11 @@ fn the_wrong_image_is_refused_and_the_right_one_found() {
     let text = build_refusal(folder.path(), &format!("{}:three", layout.source()));
     assert!(text.ends_with("holds no image \"three\"; it holds: one, two"), "{text}");
     build(folder.path(), &format!("{}:two", layout.source()));
+    // Whoever makes an image does not write on the terminal of who uses it.
+    two["annotations"] = json!({"org.opencontainers.image.ref.name": "\n\u{1b}[2J\u{202e}"});
+    layout.index(&[one.clone(), two.clone()]);
+    let text = build_refusal(folder.path(), &layout.source());
+    assert!(text.ends_with(r"it holds: one, \n\u{1b}[2J\u{202e}"), "{text}");
     two["annotations"] = one["annotations"].clone();
     layout.index(&[one.clone(), two.clone()]);
     let text = build_refusal(folder.path(), &format!("{}:one", layout.source()));

@@ -1,5 +1,6 @@
 //! What the service raises. Three faults stay apart: the caller's, the host's, the guest's.
 
+pub use bulkhead_image::sentence as chain;
 use thiserror::Error;
 
 use crate::host::HostError;
@@ -126,20 +127,4 @@ impl ServiceError {
     pub fn chain(&self) -> String {
         chain(self)
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let sentence = cause.to_string();
-        // An error that only hands its cause on says the same twice.
-        if !text.ends_with(&sentence) {
-            text.push_str(": ");
-            text.push_str(&sentence);
-        }
-        source = cause.source();
-    }
-    text
 }

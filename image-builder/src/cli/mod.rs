@@ -17,7 +17,7 @@ use std::error::Error;
 
 use clap::{Parser, Subcommand};
 
-/// What a command may end with: any error with its chain of causes, told once by [`sentence`].
+/// What a command may end with: any error with its chain of causes, told once by `main`.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
 /// The words of the command line.
@@ -81,15 +81,4 @@ pub fn execute(arguments: Arguments) -> Outcome {
         Command::Completion(command) => command.execute(),
         Command::Man(command) => command.execute(),
     }
-}
-
-/// The error with its whole chain of causes, in one sentence.
-pub fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

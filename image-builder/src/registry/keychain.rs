@@ -20,7 +20,7 @@ const DOCKER_KEY: &str = "https://index.docker.io/v1/";
 /// Such a file. Other properties are other programs' business.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct CredentialsFile {
+pub(crate) struct CredentialsFile {
     auths: BTreeMap<String, Entry>,
     cred_helpers: BTreeMap<String, String>,
     creds_store: String,
@@ -77,7 +77,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 impl CredentialsFile {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, CredentialsError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CredentialsError> {
         // The cause would quote what it stumbled over, which may be a password.
         serde_json::from_slice(bytes).map_err(|_| CredentialsError::Json)
     }
@@ -101,7 +101,7 @@ impl CredentialsFile {
         self.entry(registry, repository)
     }
 
-    pub(super) fn entry(
+    pub(crate) fn entry(
         &self,
         registry: &str,
         repository: &str,

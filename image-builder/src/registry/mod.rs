@@ -17,6 +17,8 @@ mod upload;
 pub use credentials::Credentials;
 pub use endpoint::Mirror;
 pub use error::{CredentialsError, RegistryError};
+#[cfg(feature = "fuzzing")]
+pub(crate) use keychain::CredentialsFile;
 pub use keychain::stored_credentials;
 pub use session::{FetchedManifest, Session};
 

@@ -4,6 +4,7 @@
 //! what chance makes of them.
 
 mod archive;
+mod documents;
 mod reference;
 mod root;
 
@@ -13,9 +14,11 @@ use bulkhead_initd::fuzzing;
 pub type Target = fn(&[u8]);
 
 /// All of them. The seeds of a target are in `seeds/NAME`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("archive", archive::target),
     ("cgroup_values", fuzzing::cgroup_values),
+    ("credentials", bulkhead_image::fuzzing::credentials),
+    ("documents", documents::target),
     ("erofs", root::erofs),
     ("layer", root::layer),
     ("mount_options", fuzzing::mount_options),
