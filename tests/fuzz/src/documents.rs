@@ -65,8 +65,7 @@ fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut members = BTreeMap::new();
     for number in (0..documents.len()).rev() {
         let mut document = std::mem::take(&mut documents[number]);
-        for later in number + 1..documents.len() {
-            let content = &documents[later];
+        for (later, content) in documents.iter().enumerate().skip(number + 1) {
             document = replaced(&document, &format!("@{later}"), &format!("sha256:{}", digits(content)));
             document = replaced(&document, &format!("#{later}"), &content.len().to_string());
         }
