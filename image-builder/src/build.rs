@@ -92,7 +92,7 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
 
     let mut manifest = manifest(options.name.clone().unwrap_or_else(|| source.name()), config);
-    let mut sink = Sink::new(file.file()).map_err(write)?;
+    let mut sink = Sink::new(file.file()).map_err(write)?.until(&limits.cancellation);
     if let Some(appliance) = &appliance {
         manifest.kind = ImageKind::Appliance;
         manifest.boot_args = Some(appliance.boot_args().to_owned());
@@ -159,7 +159,7 @@ fn assemble<'l>(
     let mut assembly = Assembly::new(bodies, limits);
     match (image, source) {
         (Some(image), _) => image.assemble(&mut assembly, limits)?,
-        (None, Source::Root(root)) => root.assemble(&mut assembly, time)?,
+        (None, Source::Root(root)) => root.assemble(&mut assembly, time, &limits.cancellation)?,
         (None, _) => directory::assemble(source.path().unwrap_or(Path::new("")), &mut assembly, limits)?,
     }
     assembly.bodies.flush().map_err(OciError::Spill)?;

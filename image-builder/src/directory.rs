@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use thiserror::Error;
 
+use crate::cancellation::Cancelled;
 use crate::limits::Limits;
 use crate::oci::layer::{Assembly, Refusal, kept_xattrs};
 use crate::tree::{Attributes, Device, Extent, Inode, InodeId, Kind, ROOT, StoreError, Time, Xattrs};
@@ -87,6 +88,8 @@ impl Walk<'_, '_> {
         }
         names.sort_unstable();
         for name in names {
+            let cancelled = |error: Cancelled| DirectoryError::Read(path.to_owned(), error.into());
+            self.limits.cancellation.check().map_err(cancelled)?;
             let path = path.join(&*name.to_string_lossy());
             let taken = self.entry(folder, &name, id).map_err(|fault| match fault {
                 Fault::Read(error) => DirectoryError::Read(path.clone(), error),
@@ -156,7 +159,8 @@ impl Walk<'_, '_> {
                 limit: self.limits.size,
             }));
         }
-        let mut reader = io::BufReader::new(File::from(file.try_clone()?)).take(size);
+        let file = self.limits.cancellation.stream(File::from(file.try_clone()?));
+        let mut reader = io::BufReader::new(file).take(size);
         let whole = [Extent { offset: 0, length: size }];
         let map = if size == 0 { &whole[..0] } else { &whole[..] };
         match self.assembly.bodies.store(size, map, &mut reader) {

@@ -7,6 +7,7 @@
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
+//! * [`limits`]: how much is taken; [`cancellation`]: an end to what nobody waits for.
 //! * [`root_reader`]: reads the file system of a built image; [`sbom`] says of what software it consists.
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
 //! * [`disk_image`]: disks of other machines, raw and qcow2.
@@ -16,6 +17,7 @@
 pub mod appliance;
 pub mod artifact;
 pub mod build;
+pub mod cancellation;
 pub mod command_line;
 pub mod cpio;
 pub mod digest;
@@ -43,6 +45,7 @@ pub mod tree;
 
 pub use appliance::ApplianceOptions;
 pub use build::{BuildOptions, ImageError, build, manifest_digest};
+pub use cancellation::Cancellation;
 pub use manifest::{ManifestError, read_manifest, verify};
 pub use reference::{Reference, ReferenceError};
 pub use runtime_spec::{

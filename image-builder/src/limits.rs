@@ -1,5 +1,7 @@
 //! How much of an image is taken. Everything that is read from one counts against a limit.
 
+use crate::cancellation::Cancellation;
+
 /// The limits. The defaults are far above any image that is meant well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -20,6 +22,8 @@ pub struct Limits {
     pub data: u64,
     /// Bytes of one file with its holes, and of the built file system.
     pub size: u64,
+    /// The end of all of it before its time.
+    pub cancellation: Cancellation,
 }
 
 impl Default for Limits {
@@ -33,6 +37,7 @@ impl Default for Limits {
             document: 4 << 20,
             data: 128 << 30,
             size: 8 << 40,
+            cancellation: Cancellation::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use bulkhead_protocol::image::{
 };
 use thiserror::Error;
 
+use crate::cancellation::Cancellation;
 use crate::digest::Sha256;
 use crate::disk::gpt::{self, Partition};
 
@@ -47,6 +48,15 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
 
 /// Holds every part of an image against its digest in `manifest`.
 pub fn verify(path: &Path, manifest: &Manifest) -> Result<(), ManifestError> {
+    verify_until(path, manifest, &Cancellation::default())
+}
+
+/// As [`verify`] does; an error once the work shall end.
+pub fn verify_until(
+    path: &Path,
+    manifest: &Manifest,
+    cancellation: &Cancellation,
+) -> Result<(), ManifestError> {
     let (file, _) = open(path)?;
     let failed = |error| ManifestError::Read(path.to_owned(), error);
     let mut piece = vec![0; 256 << 10];
@@ -54,6 +64,7 @@ pub fn verify(path: &Path, manifest: &Manifest) -> Result<(), ManifestError> {
         let mut digest = Sha256::new();
         let mut done = 0;
         while done < part.size {
+            cancellation.check().map_err(|error| failed(error.into()))?;
             let length = usize::try_from(part.size - done).unwrap_or(usize::MAX).min(piece.len());
             file.read_exact_at(&mut piece[..length], part.offset + done).map_err(failed)?;
             digest.update(&piece[..length]);

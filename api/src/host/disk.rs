@@ -1,9 +1,9 @@
 //! Files that are disks: copies of images, new volumes.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::HostError;
@@ -11,9 +11,37 @@ use super::HostError;
 /// How long `mke2fs` may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How much of a file is copied at once, in bytes.
+const PIECE: u64 = 64 << 20;
+
+/// A file that goes with its owner, unless it has got another name meanwhile.
+#[derive(Debug)]
+pub struct Draft(PathBuf);
+
+impl Draft {
+    /// At this path, where there is nothing yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = super::layout::remove_file(&self.0) {
+            // Who made it has gone; the next start of the daemon removes it.
+            tracing::warn!("{error}");
+        }
+    }
+}
+
 /// Copies a regular file, sharing its blocks where the file system can. The copy is on the disk when this
-/// returns. `to` must not be there.
-pub fn copy(from: &Path, to: &Path) -> Result<(), HostError> {
+/// returns. `to` must not be there. `go_on` is asked before each piece, and its error ends it.
+pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> io::Result<()>) -> Result<(), HostError> {
     let mut source = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -25,7 +53,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), HostError> {
     }
     let mut target = new_file(to)?;
     if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
-        io::copy(&mut source, &mut target).map_err(HostError::file("write", to))?;
+        let mut piece = || {
+            go_on()?;
+            io::copy(&mut (&mut source).take(PIECE), &mut target)
+        };
+        while piece().map_err(HostError::file("write", to))? > 0 {}
     }
     target.sync_all().map_err(HostError::file("write", to))
 }
@@ -99,10 +131,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&from, vec![7; 100_000]).unwrap();
-        copy(&from, &to).unwrap();
+        let go_on = || Ok(());
+        copy(&from, &to, &go_on).unwrap();
         assert_eq!(std::fs::read(&to).unwrap().len(), 100_000);
-        assert!(copy(&from, &to).is_err());
-        assert!(copy(folder.path(), &folder.path().join("c")).is_err(), "a folder is no image");
+        assert!(copy(&from, &to, &go_on).is_err());
+        assert!(copy(folder.path(), &folder.path().join("c"), &go_on).is_err(), "a folder is no image");
         assert!(!folder.path().join("c").exists());
     }
 

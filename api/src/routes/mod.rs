@@ -120,3 +120,7 @@ mod tests;
 #[cfg(test)]
 #[path = "registry_tests.rs"]
 mod registry_tests;
+
+#[cfg(test)]
+#[path = "leaving_tests.rs"]
+mod leaving_tests;

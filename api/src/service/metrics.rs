@@ -50,7 +50,7 @@ impl Service {
         let machines = self.list::<Machine>().await?.items;
         let mut exposition = Exposition::default();
         exposition.count(&machines);
-        exposition.count_builds(self.builds.count());
+        exposition.count_builds(self.builds.count(), *self.builds.busy().borrow());
         let mut asked = JoinSet::new();
         for machine in machines {
             let Some(live) = self.live(&machine.metadata.id) else { continue };
@@ -87,11 +87,13 @@ impl Exposition {
     }
 
     /// Counts roots that were made.
-    fn count_builds(&mut self, made: u64) {
+    fn count_builds(&mut self, made: u64, busy: usize) {
         let help = "Roots of images that were built or copied since the daemon started.";
         let builds = self.family("bulkhead_image_builds_total", help);
         "counter".clone_into(&mut builds.kind);
         builds.samples.insert(String::new(), made.to_string());
+        let busy_builds = self.family("bulkhead_image_builds", "Roots of images that are being made.");
+        busy_builds.samples.insert(String::new(), busy.to_string());
     }
 
     /// Takes over what a VMM tells of its machine. `labels` are put in front of each value's own.

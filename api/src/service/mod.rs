@@ -18,8 +18,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_image::Cancellation;
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::host::HostError;
 use crate::host::layout::Layout;
 use crate::host::network::{Network, Published, Subnet};
 use crate::store::LocalStore;
@@ -120,7 +122,7 @@ impl Service {
         let assets = self.layout.assets().to_owned();
         let examined = tokio::task::spawn_blocking(move || crate::doctor::examine(&assets)).await;
         examined.map_err(|error| {
-            crate::host::HostError::Process {
+            HostError::Process {
                 operation: "finish",
                 program: "doctor".into(),
                 source: std::io::Error::other(error),
@@ -133,6 +135,34 @@ impl Service {
     pub fn records(&self) -> &Records {
         &self.records
     }
+}
+
+/// Work that ends when nobody waits for it any more: when this goes, with the question of a client that left.
+#[derive(Debug, Default)]
+struct Wanted(Cancellation);
+
+impl Wanted {
+    /// What the work looks at.
+    fn cancellation(&self) -> Cancellation {
+        self.0.clone()
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Does `work` in a task of its own: a client that goes away does not come between what is done and the record of it.
+async fn to_its_end<T: Send + 'static>(
+    what: &str,
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        let (program, source) = (what.into(), std::io::Error::other(error));
+        Err(HostError::Process { operation: "change", program, source }.into())
+    })
 }
 
 /// A new id: 12 hexadecimal digits.

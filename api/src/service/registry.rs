@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bulkhead_image::Reference;
 use bulkhead_image::http::HttpOptions;
 use bulkhead_image::registry::{
     Credentials, CredentialsError, Keychain, Mirror, Registry, RegistryError, RegistryOptions,
 };
 use bulkhead_image::store::{Lease, Quiet, Store, StoreError, StoredImage};
+use bulkhead_image::{Cancellation, Reference};
 
 use super::Service;
 use super::error::ServiceError;
@@ -45,11 +45,13 @@ impl RegistryConfig {
         store: &Path,
         reference: &Reference,
         credentials: Option<RegistryCredentials>,
+        cancellation: &Cancellation,
     ) -> Result<StoredImage, ServiceError> {
         let source_name = format!("{DOCKER}{reference}");
         let registry = self.registry(credentials.map(Credentials::try_from).transpose()?);
         let registry = registry.map_err(|error| StoreError::Pull(reference.to_string(), Box::new(error)));
-        let pulled = registry.and_then(|registry| Store::open(store)?.pull(&registry, reference, &Quiet));
+        let pulled = registry
+            .and_then(|registry| Store::open(store)?.until(cancellation).pull(&registry, reference, &Quiet));
         pulled.map_err(|error| match &error {
             StoreError::Pull(_, cause) if matches!(**cause, RegistryError::NotFound { .. }) => {
                 ServiceError::NoSource { source_name }

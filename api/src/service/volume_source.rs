@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use bulkhead_image::Cancellation;
 use bulkhead_image::disk_image::{self, DiskSource, DiskSpec};
 use bulkhead_image::limits::Limits;
 
@@ -16,7 +17,7 @@ const EXT4_MAGIC_AT: u64 = 1024 + 0x38;
 const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
 
 /// Writes a source's disk to `draft` and answers its size in MiB.
-pub fn take(source: &VolumeSource, draft: &Path) -> Result<u32, ServiceError> {
+pub fn take(source: &VolumeSource, draft: &Path, cancellation: &Cancellation) -> Result<u32, ServiceError> {
     let spec = spec(source, draft)?;
     let failed = |source_error: Box<dyn std::error::Error + Send + Sync>| ServiceError::Import {
         source_name: source.location.clone(),
@@ -27,7 +28,8 @@ pub fn take(source: &VolumeSource, draft: &Path) -> Result<u32, ServiceError> {
     {
         return Err(ServiceError::NoSource { source_name: source.location.clone() });
     }
-    let limits = Limits { size: MAX_SIZE_MIB << 20, ..Limits::default() };
+    let cancellation = cancellation.clone();
+    let limits = Limits { size: MAX_SIZE_MIB << 20, cancellation, ..Limits::default() };
     let made = disk_image::convert(&spec, &limits).map_err(|error| failed(Box::new(error)))?;
     let file =
         OpenOptions::new().read(true).write(true).open(draft).map_err(|error| failed(Box::new(error)))?;
@@ -93,12 +95,15 @@ mod tests {
         let (disk, draft) = (folder.path().join("disk"), folder.path().join("draft"));
         disk::make_ext4(&disk, 20).await.unwrap();
         let words = disk.to_string_lossy().into_owned();
-        assert_eq!(take(&source(&words), &draft).unwrap(), 20);
+        assert_eq!(take(&source(&words), &draft, &Cancellation::default()).unwrap(), 20);
         assert!(std::fs::read(&draft).unwrap() == std::fs::read(&disk).unwrap());
         let digest = VolumeSource { sha256: Some("0".repeat(64)), ..source(&words) };
-        assert!(matches!(take(&digest, &draft), Err(ServiceError::Import { .. })));
+        assert!(matches!(take(&digest, &draft, &Cancellation::default()), Err(ServiceError::Import { .. })));
         std::fs::write(&disk, vec![1; 3 << 20]).unwrap();
-        assert!(matches!(take(&source(&words), &draft), Err(ServiceError::Import { .. })));
+        assert!(matches!(
+            take(&source(&words), &draft, &Cancellation::default()),
+            Err(ServiceError::Import { .. })
+        ));
     }
 
     #[test]
@@ -106,10 +111,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let draft = folder.path().join("draft");
         for words in ["", "disk", "../disk", "ftp://host/disk", "https://host/disk", "/a\nb"] {
-            let refused = take(&source(words), &draft);
+            let refused = take(&source(words), &draft, &Cancellation::default());
             assert!(matches!(refused, Err(ServiceError::Invalid { field: "source", .. })), "{words:?}");
         }
-        assert!(matches!(take(&source("/nonexistent"), &draft), Err(ServiceError::NoSource { .. })));
+        assert!(matches!(
+            take(&source("/nonexistent"), &draft, &Cancellation::default()),
+            Err(ServiceError::NoSource { .. })
+        ));
         assert!(!draft.exists());
     }
 }

@@ -1,11 +1,13 @@
 //! Volumes: ext4 disks that outlive machines.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::ServiceError;
 use super::model::{CreateVolume, Machine, Metadata, Volume, VolumeResourceSpec, VolumeSource, VolumeStatus};
-use super::{Service, clock, machines::validate, new_id, volume_source};
-use crate::host::{disk, layout};
+use super::{Service, Wanted, clock, machines::validate, new_id, to_its_end, volume_source};
+use crate::host::disk::{self, Draft};
+use crate::host::layout;
 
 /// The size of a volume that a machine names and nobody made.
 const DEFAULT_SIZE_MIB: u32 = 1024;
@@ -24,13 +26,17 @@ fn new_volume(name: String, size_mib: u32) -> Volume {
 
 impl Service {
     /// Makes a volume.
-    pub async fn create_volume(&self, request: CreateVolume) -> Result<Volume, ServiceError> {
+    pub async fn create_volume(self: &Arc<Self>, request: CreateVolume) -> Result<Volume, ServiceError> {
         validate::name("name", &request.name)?;
         validate::within("size_mib", u64::from(request.size_mib), MIN_SIZE_MIB, MAX_SIZE_MIB)?;
-        if let Some(source) = request.source {
-            return self.import_volume(request.name, source).await;
+        match request.source {
+            Some(source) => self.import_volume(request.name, source).await,
+            None => self.empty_volume(request.name, request.size_mib).await,
         }
-        let volume = new_volume(request.name, request.size_mib);
+    }
+
+    async fn empty_volume(&self, name: String, size_mib: u32) -> Result<Volume, ServiceError> {
+        let volume = new_volume(name, size_mib);
         // The record first: a file without a record is swept, a record without a file gets one when used.
         let volume = self.records.create(volume, Vec::new()).await?;
         if let Err(error) = self.ensure_volume_file(&volume).await {
@@ -42,7 +48,11 @@ impl Service {
     }
 
     /// Makes a volume of a disk with an ext4 file system.
-    async fn import_volume(&self, name: String, source: VolumeSource) -> Result<Volume, ServiceError> {
+    async fn import_volume(
+        self: &Arc<Self>,
+        name: String,
+        source: VolumeSource,
+    ) -> Result<Volume, ServiceError> {
         match self.records.find::<Volume>(&name).await {
             Ok(known) if known.metadata.name == name => {
                 return Err(ServiceError::Exists { kind: "volume", name });
@@ -53,25 +63,18 @@ impl Service {
         }
         let volume = new_volume(name, 0);
         let path = self.layout.volume(&volume.metadata.id);
-        let draft = path.with_extension("new");
+        let draft = Draft::new(path.with_extension("new"));
         let words = source.location.clone();
-        let made = {
-            let draft = draft.clone();
-            tokio::task::spawn_blocking(move || volume_source::take(&source, &draft)).await.unwrap_or_else(
-                |error| Err(ServiceError::Import { source_name: words, source: Box::new(error) }),
-            )
-        };
-        let kept = match made {
-            Ok(size_mib) => {
-                let volume = Volume { spec: VolumeResourceSpec { size_mib }, ..volume };
-                self.keep_volume(volume, &draft, &path).await
-            }
-            Err(error) => Err(error),
-        };
-        if kept.is_err() {
-            layout::remove_file(&draft)?;
-        }
-        kept
+        let wanted = Wanted::default();
+        let cancellation = wanted.cancellation();
+        // The draft goes with the thread that writes it, or with the record of what it became.
+        let take = move || Ok((volume_source::take(&source, draft.path(), &cancellation)?, draft));
+        let (size_mib, draft) = tokio::task::spawn_blocking(take).await.unwrap_or_else(|error| {
+            Err(ServiceError::Import { source_name: words, source: Box::new(error) })
+        })?;
+        let volume = Volume { spec: VolumeResourceSpec { size_mib }, ..volume };
+        let service = Arc::clone(self);
+        to_its_end("volume", async move { service.keep_volume(volume, draft.path(), &path).await }).await
     }
 
     /// The file first, under an id that nobody knows: a machine that named the volume before would get an empty
@@ -109,9 +112,8 @@ impl Service {
     pub(super) async fn volume_disk(&self, name: &str) -> Result<PathBuf, ServiceError> {
         let volume = match self.records.find::<Volume>(name).await {
             Err(ServiceError::NotFound { .. }) => {
-                let request =
-                    CreateVolume { name: name.to_owned(), size_mib: DEFAULT_SIZE_MIB, source: None };
-                match self.create_volume(request).await {
+                validate::name("name", name)?;
+                match self.empty_volume(name.to_owned(), DEFAULT_SIZE_MIB).await {
                     Err(ServiceError::Exists { .. }) => self.records.find(name).await?,
                     other => other?,
                 }

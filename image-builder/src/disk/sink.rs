@@ -6,6 +6,7 @@ use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use crate::cancellation::Cancellation;
 use crate::digest::Sha256;
 use bulkhead_protocol::image::{ALIGN, Part};
 
@@ -25,6 +26,7 @@ pub struct Sink<'f> {
     start: u64,
     orders: Sender<Order>,
     spent: Receiver<Vec<u8>>,
+    cancellation: Cancellation,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,20 @@ impl<'f> Sink<'f> {
         }
         // It ends by itself with the sender of orders.
         thread::Builder::new().name("digests".to_owned()).spawn(move || take_digests(&received, &back))?;
-        Ok(Self { file, piece: Vec::with_capacity(PIECE), position: 0, start: 0, orders, spent })
+        Ok(Self {
+            file,
+            piece: Vec::with_capacity(PIECE),
+            position: 0,
+            start: 0,
+            orders,
+            spent,
+            cancellation: Cancellation::default(),
+        })
+    }
+
+    /// The same, failing once the work shall end.
+    pub fn until(self, cancellation: &Cancellation) -> Self {
+        Self { cancellation: cancellation.clone(), ..self }
     }
 
     /// How many bytes have been written.
@@ -103,6 +118,7 @@ impl Write for Sink<'_> {
         if self.piece.is_empty() {
             return Ok(());
         }
+        self.cancellation.check()?;
         self.file.write_all(&self.piece)?;
         let empty = self.spent.recv().map_err(io::Error::other)?;
         let piece = mem::replace(&mut self.piece, empty);

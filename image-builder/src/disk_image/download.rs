@@ -50,7 +50,8 @@ fn piece(
     let Some(response) = part.response else { return Ok(()) };
     file.seek(SeekFrom::Start(*from)).map_err(DiskError::Spill)?;
     let (limit, expected) = (limits.data.saturating_sub(*from), part.total);
-    response.copy_to(file, limit, &mut |bytes| *from += bytes)?;
+    let mut file = limits.cancellation.stream(file);
+    response.copy_to(&mut file, limit, &mut |bytes| *from += bytes)?;
     match expected.is_none_or(|expected| expected == *from) {
         true => Ok(()),
         false => {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::cancellation::{Cancellation, Cancelled};
 use crate::digest::Sha256;
 use crate::http::HttpError;
 use crate::limits::Limits;
@@ -117,6 +118,9 @@ pub enum DiskError {
     /// Too much.
     #[error("The disk {0} has more than {1} bytes")]
     Large(String, u64),
+    /// Nobody waits for it.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// The output.
     #[error("Cannot write the disk {0}")]
     Write(PathBuf, #[source] io::Error),
@@ -141,7 +145,7 @@ pub fn convert(spec: &DiskSpec, limits: &Limits) -> Result<DiskSummary, DiskErro
     };
     let source = Opened { file, name };
     if let Some(digest) = digest {
-        source.check(&digest)?;
+        source.check(&digest, &limits.cancellation)?;
     }
     let mut disk = source.disk(spec, scratch, limits)?;
     let mut target = match spec.format {
@@ -188,11 +192,12 @@ impl Opened {
         DiskError::Read(self.name.clone(), error)
     }
 
-    fn check(&self, digest: &str) -> Result<(), DiskError> {
+    fn check(&self, digest: &str, cancellation: &Cancellation) -> Result<(), DiskError> {
         let mut hash = Sha256::new();
         let mut piece = vec![0; 256 << 10];
         let mut offset = 0;
         loop {
+            cancellation.check().map_err(|error| self.failed(error.into()))?;
             let read = std::os::unix::fs::FileExt::read_at(&self.file, &mut piece, offset);
             match read.map_err(|error| self.failed(error))? {
                 0 => break,
@@ -224,7 +229,7 @@ impl Opened {
             DiskFormat::Raw => Ok(Disk::Stream { reader, name }),
             DiskFormat::Qcow2 => {
                 let mut spilled = tempfile::tempfile_in(scratch).map_err(DiskError::Spill)?;
-                let mut limited = (&mut reader).take(limits.data.saturating_add(1));
+                let mut limited = limits.cancellation.stream(&mut reader).take(limits.data.saturating_add(1));
                 let length = io::copy(&mut limited, &mut spilled).map_err(|error| self.failed(error))?;
                 if length > limits.data {
                     return Err(DiskError::Large(name, limits.data));
@@ -249,9 +254,12 @@ impl Disk {
         limits: &Limits,
         mut show: impl FnMut(u64, &[u8]) -> Result<(), DiskError>,
     ) -> Result<u64, DiskError> {
-        let mut show = |offset, bytes: &[u8]| match bytes.iter().all(|byte| *byte == 0) {
-            true => Ok(()),
-            false => show(offset, bytes),
+        let mut show = |offset, bytes: &[u8]| {
+            limits.cancellation.check()?;
+            match bytes.iter().all(|byte| *byte == 0) {
+                true => Ok(()),
+                false => show(offset, bytes),
+            }
         };
         let size = match self {
             Self::Raw { file, name } => raw::each_piece(file, name, limits, &mut show)?,

@@ -10,7 +10,9 @@ use std::thread;
 
 use super::compression::uncompressed;
 use super::storage::Blob;
+use crate::cancellation::Cancellable;
 use crate::digest::Sha256;
+use crate::limits::Limits;
 
 /// Uncompressed bytes go from thread to thread in pieces of at most this many.
 const PIECE: usize = 256 << 10;
@@ -46,15 +48,16 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts to read layers; more than `limit` bytes in all of them together are an error.
-    pub(super) fn start(blobs: Vec<Blob>, limit: u64) -> io::Result<Self> {
+    /// Starts to read layers; more bytes in all of them together than the limit are an error.
+    pub(super) fn start(blobs: Vec<Blob>, limits: &Limits) -> io::Result<Self> {
         let (sender, messages) = sync_channel(PIECES);
         let (spent, empty) = channel();
         for _ in 0..PIECES {
             // The other end is here.
             let _ = spent.send(vec![0; PIECE]);
         }
-        let read = move || read(blobs, limit, &sender, &empty);
+        let limits = limits.clone();
+        let read = move || read(blobs, &limits, &sender, &empty);
         // It ends by itself once one of the channels has no other end.
         thread::Builder::new().name("layers".to_owned()).spawn(read)?;
         Ok(Self { messages, spent, piece: Vec::new(), position: 0, end: None })
@@ -91,9 +94,10 @@ impl Read for Ahead {
 }
 
 /// What the thread does.
-fn read(blobs: Vec<Blob>, limit: u64, messages: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
-    let mut left = limit;
+fn read(blobs: Vec<Blob>, limits: &Limits, messages: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
+    let mut left = limits.data;
     for blob in blobs {
+        let blob = limits.cancellation.stream(blob);
         let message = match read_layer(blob, &mut left, messages, empty) {
             Ok(Some(digests)) => Message::End(digests),
             Ok(None) => return,
@@ -108,7 +112,7 @@ fn read(blobs: Vec<Blob>, limit: u64, messages: &SyncSender<Message>, empty: &Re
 
 /// Reads one layer; nothing where nobody wants it any more.
 fn read_layer(
-    blob: Blob,
+    blob: Cancellable<Blob>,
     left: &mut u64,
     messages: &SyncSender<Message>,
     empty: &Receiver<Vec<u8>>,
@@ -155,7 +159,7 @@ fn fill(reader: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
 /// A blob and the digest of what was read of it.
 #[derive(Debug)]
 struct Hashing {
-    blob: Blob,
+    blob: Cancellable<Blob>,
     digest: Sha256,
 }
 
@@ -196,7 +200,8 @@ mod tests {
         let packed = packed.finish().unwrap();
         // More than there are pieces, and some of them empty.
         let blobs: Vec<_> = [&packed[..], &[], b"small"].into_iter().cycle().take(4 * PIECES).collect();
-        let mut ahead = Ahead::start(blobs.iter().map(|bytes| blob(bytes)).collect(), u64::MAX).unwrap();
+        let mut ahead =
+            Ahead::start(blobs.iter().map(|bytes| blob(bytes)).collect(), &Limits::default()).unwrap();
         for bytes in blobs {
             let expected = if bytes == packed { &plain } else { bytes };
             let mut content = Vec::new();
@@ -210,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_limit_is_for_all_layers_together() {
-        let mut ahead = Ahead::start(vec![blob(b"abc"), blob(b"def")], 5).unwrap();
+        let limits = Limits { data: 5, ..Limits::default() };
+        let mut ahead = Ahead::start(vec![blob(b"abc"), blob(b"def")], &limits).unwrap();
         let mut content = Vec::new();
         ahead.read_to_end(&mut content).unwrap();
         assert!(ahead.end_layer().is_ok());

@@ -157,10 +157,11 @@ impl Image {
     pub fn assemble(self, assembly: &mut Assembly<'_>, limits: &Limits) -> Result<(), OciError> {
         let again = |layer: &Layer| layer.blob.again();
         let blobs = self.layers.iter().map(again).collect::<io::Result<_>>().map_err(OciError::Thread)?;
-        let mut ahead = Ahead::start(blobs, limits.data).map_err(OciError::Thread)?;
+        let mut ahead = Ahead::start(blobs, limits).map_err(OciError::Thread)?;
         for (number, layer) in (1..).zip(self.layers) {
             if let Err(error) = assembly.apply(number, &mut ahead) {
-                return Err(layer.mismatch().unwrap_or(OciError::Layer(number, error)));
+                let mismatch = if limits.cancellation.is_cancelled() { None } else { layer.mismatch() };
+                return Err(mismatch.unwrap_or(OciError::Layer(number, error)));
             }
             let found =
                 ahead.end_layer().map_err(|error| OciError::Layer(number, LayerError::Read(error)))?;

@@ -99,7 +99,7 @@ impl Storage {
             Some(_) => {
                 let mut plain = tempfile::tempfile_in(scratch).map_err(OciError::Spill)?;
                 let mut reader = super::compression::reader(file, limits.data).map_err(damaged)?;
-                io::copy(&mut reader, &mut plain).map_err(damaged)?;
+                io::copy(&mut limits.cancellation.stream(&mut reader), &mut plain).map_err(damaged)?;
                 plain
             }
         };
@@ -174,7 +174,7 @@ pub(super) fn open_source(path: &Path, scratch: &Path, limits: &Limits) -> Resul
     if path != Path::new(STDIN) {
         return open_file(path).map_err(failed);
     }
-    spill(io::stdin().lock(), scratch, limits.data)
+    spill(limits.cancellation.stream(io::stdin().lock()), scratch, limits.data)
 }
 
 fn spill(stdin: impl Read, scratch: &Path, limit: u64) -> Result<File, OciError> {
@@ -199,6 +199,7 @@ fn members(path: &Path, file: &File, limits: &Limits) -> Result<HashMap<String, 
     let mut file = file.try_clone().map_err(damaged)?;
     file.rewind().map_err(damaged)?;
     let mut members = HashMap::new();
+    let file = limits.cancellation.stream(file);
     let mut entries =
         Entries::new(Counting { reader: io::BufReader::with_capacity(256 << 10, file), count: 0 });
     while let Some(entry) = entries.next().map_err(|error| damaged(error.into()))? {

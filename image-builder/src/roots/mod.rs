@@ -9,11 +9,12 @@ mod debian;
 mod mmdebstrap;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bulkhead_protocol::image::ImageConfig;
 use thiserror::Error;
 
+use crate::cancellation::{Cancellation, Cancelled};
 use crate::oci::layer::{Assembly, LayerError};
 use crate::tree::{PathError, StoreError};
 
@@ -47,6 +48,9 @@ pub enum RootError {
     /// It does not end.
     #[error("mmdebstrap took longer than {1} seconds for {0} and was ended")]
     Late(DebianSpec, u64),
+    /// Nobody waits for it any more.
+    #[error("mmdebstrap was ended")]
+    Cancelled(#[source] Cancelled),
     /// What it wrote cannot be taken.
     #[error("Cannot take the root that mmdebstrap made")]
     Layer(#[source] LayerError),
@@ -72,10 +76,15 @@ impl RootSpec {
     }
 
     /// Makes it. `time` is what its files tell as the time of their last change, in seconds since 1970.
-    pub fn assemble(&self, assembly: &mut Assembly<'_>, time: u64) -> Result<(), RootError> {
+    pub fn assemble(
+        &self,
+        assembly: &mut Assembly<'_>,
+        time: u64,
+        cancellation: &Cancellation,
+    ) -> Result<(), RootError> {
         match self {
             Self::Busybox(program) => busybox::assemble(program, assembly, time),
-            Self::Debian(spec) => mmdebstrap::assemble(spec, assembly, time, Path::new("mmdebstrap")),
+            Self::Debian(spec) => mmdebstrap::assemble(spec, assembly, time, cancellation),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::lock::{Waited, wait};
 use super::{Outcome, Progress, Store, StoreError};
+use crate::cancellation::Cancellation;
 use crate::digest::Sha256;
 use crate::http::HttpError;
 use crate::oci::OciError;
@@ -67,15 +68,17 @@ impl Store {
         let digest = wanted.digest.as_str();
         let failed = |verb| self.failed(verb, digest);
         progress.begin(digest, wanted.size, 0);
+        let cancellation = &self.limits.cancellation;
         let file = loop {
+            cancellation.check().map_err(StoreError::from)?;
             if self.has(wanted)? {
                 progress.end(digest, Outcome::Present);
                 return Ok(());
             }
             let file = self.partial.open_or_create(digest).map_err(failed("open"))?;
-            match wait(&file, digest, progress).map_err(failed("lock"))? {
+            match wait(&file, digest, progress, cancellation).map_err(failed("lock"))? {
                 Waited::Locked => break file,
-                Waited::Gone => {}
+                Waited::Gone | Waited::Cancelled => {}
                 Waited::Stuck(time) => {
                     return Err(StoreError::Stuck(digest.to_owned(), time.as_secs()).into());
                 }
@@ -85,7 +88,8 @@ impl Store {
             progress.end(digest, Outcome::Shared);
             return Ok(());
         }
-        let mut download = Download { file, digest: Sha256::new(), there: 0 };
+        let cancellation = cancellation.clone();
+        let mut download = Download { file, digest: Sha256::new(), there: 0, cancellation };
         download.take_up(wanted.size).map_err(failed("read"))?;
         progress.restart(digest);
         progress.advance(digest, download.there);
@@ -107,6 +111,7 @@ struct Download {
     file: File,
     digest: Sha256,
     there: u64,
+    cancellation: Cancellation,
 }
 
 impl Download {
@@ -118,6 +123,7 @@ impl Download {
         let mut piece = vec![0; 128 << 10];
         self.file.seek(SeekFrom::Start(0))?;
         loop {
+            self.cancellation.check()?;
             match self.file.read(&mut piece)? {
                 0 => return Ok(()),
                 read => {
@@ -147,6 +153,7 @@ impl Download {
         // Old bytes may be the wrong ones, so that the source is not to blame at once.
         let mut old = self.there > 0;
         while let Some(source) = sources.peek() {
+            self.cancellation.check().map_err(StoreError::from)?;
             let before = self.there;
             let error = match self.piece(wanted, source, progress) {
                 Ok(()) if self.is_right(wanted) => return Ok(()),
@@ -217,6 +224,7 @@ impl Download {
 
 impl Write for Download {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cancellation.check()?;
         let written = self.file.write(bytes)?;
         self.digest.update(&bytes[..written]);
         self.there += written as u64;

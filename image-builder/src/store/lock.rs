@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::{Progress, Store, StoreError};
+use crate::cancellation::Cancellation;
 
 /// The file that is locked.
 const LOCK: &str = "lock";
@@ -51,12 +52,19 @@ pub(super) enum Waited {
     Locked,
     /// It is ours, and the file has no name any more.
     Gone,
+    /// The work shall end.
+    Cancelled,
     /// Who has it brings nothing.
     Stuck(Duration),
 }
 
 /// Waits until a partial file is ours, as long as whoever has it brings something.
-pub(super) fn wait(file: &File, digest: &str, progress: &dyn Progress) -> io::Result<Waited> {
+pub(super) fn wait(
+    file: &File,
+    digest: &str,
+    progress: &dyn Progress,
+    cancellation: &Cancellation,
+) -> io::Result<Waited> {
     let (mut size, mut since) = (file.metadata()?.len(), Instant::now());
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -64,6 +72,9 @@ pub(super) fn wait(file: &File, digest: &str, progress: &dyn Progress) -> io::Re
             Ok(()) => return Ok(Waited::Locked),
             Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
+        }
+        if cancellation.is_cancelled() {
+            return Ok(Waited::Cancelled);
         }
         let now = file.metadata()?.len();
         if now != size {

@@ -26,6 +26,7 @@ use std::{env, io};
 
 use thiserror::Error;
 
+use crate::cancellation::{Cancellation, Cancelled};
 use crate::limits::Limits;
 use crate::oci::OciError;
 use crate::registry::RegistryError;
@@ -59,6 +60,9 @@ pub enum StoreError {
     /// Somebody else holds it.
     #[error("The store {0} is in use; try again when pulls and builds have ended")]
     InUse(PathBuf),
+    /// Nobody waits for it.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// Somebody else fetches a blob and gets nowhere.
     #[error("Another process fetches {0} and has brought nothing for {1} s")]
     Stuck(String, u64),
@@ -93,6 +97,12 @@ impl Store {
         let partial = root.subfolder("partial").map_err(failed)?;
         let references = root.subfolder("references").map_err(failed)?;
         Ok(Self { path: path.to_owned(), root, blobs, partial, references, limits: Limits::default() })
+    }
+
+    /// The same, ending its work once that shall end.
+    pub fn until(mut self, cancellation: &Cancellation) -> Self {
+        self.limits.cancellation = cancellation.clone();
+        self
     }
 
     /// Where a store is when nobody says: `$BULKHEAD_STORE`; else `/var/lib/bulkhead/store` for root and

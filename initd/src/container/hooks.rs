@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use bulkhead_protocol::oci::{Hook, Hooks, State};
+use rustix::process::{Pid, Signal};
 
 /// What goes wrong with a hook.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,10 @@ fn run_one(kind: &'static str, hook: &Hook, state: &State) -> Result<(), HookErr
     }
     let words = hook.env.iter().filter_map(|word| word.split_once('='));
     command.env_clear().envs(words).stdin(Stdio::piped());
+    if hook.timeout.is_some() {
+        // A group of its own, so that its time is up for what it started, too.
+        command.process_group(0);
+    }
     let mut child = command.spawn().map_err(failed)?;
     let state = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
     if let Some(mut input) = child.stdin.take() {
@@ -118,7 +123,7 @@ fn run_one(kind: &'static str, hook: &Hook, state: &State) -> Result<(), HookErr
     }
 }
 
-/// How it ended, or nothing where it had to be killed.
+/// How it ended, or nothing where it had to be killed, which its whole process group is.
 fn wait(child: &mut Child, seconds: Option<i64>) -> io::Result<Option<ExitStatus>> {
     let Some(seconds) = seconds.and_then(|seconds| u64::try_from(seconds).ok()) else {
         return child.wait().map(Some);
@@ -130,7 +135,7 @@ fn wait(child: &mut Child, seconds: Option<i64>) -> io::Result<Option<ExitStatus
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    child.kill()?;
+    rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL)?;
     child.wait()?;
     Ok(None)
 }
@@ -138,6 +143,7 @@ fn wait(child: &mut Child, seconds: Option<i64>) -> io::Result<Option<ExitStatus
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::fd::AsRawFd as _;
 
     use bulkhead_protocol::oci::Status;
 
@@ -177,6 +183,14 @@ mod tests {
             run("prestart", &[shell("sleep 9", Some(1))], &state()),
             Err(HookError::Late { .. })
         ));
+        // Who reads to the end of a pipe that the hook's children have waits for the last of them.
+        let (reader, writer) = io::pipe().unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
+        let script = format!("sleep 1000 >{path} & wait");
+        let late = run("prestart", &[shell(&script, Some(1))], &state());
+        assert!(matches!(late, Err(HookError::Late { .. })));
+        drop(writer);
+        assert_eq!(io::read_to_string(reader).unwrap(), "");
         let none = Hook { path: "/nowhere".into(), ..Hook::default() };
         assert!(matches!(run("prestart", &[none], &state()), Err(HookError::Run { .. })));
         run("prestart", &[shell("exec <&-; exit 0", Some(5))], &state()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bulkhead_image::{BuildOptions, Source};
+use bulkhead_image::{BuildOptions, Cancellation, Source};
 use bulkhead_protocol::image::Manifest;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -19,9 +19,9 @@ pub fn manifest_digest(source: &Source, options: &BuildOptions) -> Result<Option
 }
 
 /// An image's manifest, once every part of the file is what the manifest says.
-pub fn read(path: &Path) -> Result<Manifest, Failure> {
+pub fn read(path: &Path, cancellation: &Cancellation) -> Result<Manifest, Failure> {
     let manifest = bulkhead_image::read_manifest(path)?;
-    bulkhead_image::verify(path, &manifest)?;
+    bulkhead_image::manifest::verify_until(path, &manifest, cancellation)?;
     Ok(manifest)
 }
 

@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering;
 
 use bulkhead_image::digest::Sha256;
 use bulkhead_image::store::StoredImage;
-use bulkhead_image::{BuildOptions, Reference, Source};
+use bulkhead_image::{BuildOptions, Cancellation, Reference, Source};
 use bulkhead_protocol::image::{ImageKind, Manifest};
+use tokio::sync::watch;
 
 use super::error::ServiceError;
 use super::machines::validate;
 use super::model::{Image, ImageSpec, ImageStatus, ImportImage, Machine, Metadata};
 use super::registry::DOCKER;
-use super::{Service, clock, new_id};
+use super::{Service, Wanted, clock, new_id, to_its_end};
 use crate::host::layout;
 use origin::{Failure, Origin};
 use roots::Root;
@@ -40,7 +41,7 @@ struct Kept {
 impl Service {
     /// Makes an image from a source. The same root under the same name is answered again; a name that belonged to
     /// another image goes over to the new one.
-    pub async fn import_image(&self, mut request: ImportImage) -> Result<Image, ServiceError> {
+    pub async fn import_image(self: &Arc<Self>, mut request: ImportImage) -> Result<Image, ServiceError> {
         if let Some(name) = &request.name {
             validate::image_name("name", name)?;
         }
@@ -51,10 +52,14 @@ impl Service {
                 let message = "only what comes from a registry, docker://, takes credentials".to_owned();
                 return Err(ServiceError::Invalid { field: "credentials", message });
             }
-            let (asked, given) = (origin.clone(), options.clone());
-            options.manifest = to_its_end(&request, move || asked.manifest(&given)).await?;
+            let (asked, mut given) = (origin.clone(), options.clone());
+            let look = move |cancellation: Cancellation| {
+                given.limits.cancellation = cancellation;
+                asked.manifest(&given)
+            };
+            options.manifest = wanted(&request, look).await?;
             let kept = self.root(origin, options, None).await?;
-            return self.keep_image(&request, kept).await;
+            return self.keep_image(request, kept).await;
         };
         // A reference as a whole, so that those of one image are the same.
         request.source = format!("{DOCKER}{reference}");
@@ -70,7 +75,7 @@ impl Service {
         }
         options.manifest = Some(pulled.manifest);
         let kept = self.root(origin, options, Some(digest)).await?;
-        self.keep_image(&request, kept).await
+        self.keep_image(request, kept).await
     }
 
     /// The root of a source: the one that is there, the one that is being made, or a new one.
@@ -86,11 +91,12 @@ impl Service {
         let own_name = origin.name();
         let place = key.as_ref().map(|key| self.layout.image(key));
         let (images, made) = (self.layout.images(), self.builds.counter());
-        let make = move || {
+        let make = move |cancellation: &Cancellation| {
             let draft = || images.join(format!("{}.{DRAFT}", new_id()));
             if let Some(root) = place.and_then(|place| Root::existing(&place, draft())) {
                 return Ok(root);
             }
+            options.limits.cancellation = cancellation.clone();
             made.fetch_add(1, Ordering::Relaxed);
             Root::make(&origin, draft(), &options)
         };
@@ -103,14 +109,27 @@ impl Service {
         Ok(Kept { key, root, own_name, digest })
     }
 
+    /// How many roots are being made.
+    pub fn builds(&self) -> watch::Receiver<usize> {
+        self.builds.busy()
+    }
+
     /// Pulls an image.
     async fn pull(&self, request: &ImportImage, reference: &Reference) -> Result<StoredImage, ServiceError> {
         let (registries, store) = (self.registries.clone(), self.layout.blobs());
         let (reference, credentials) = (reference.clone(), request.credentials.clone());
-        to_its_end(request, move || registries.pull(&store, &reference, credentials)).await
+        let pull =
+            move |cancellation: Cancellation| registries.pull(&store, &reference, credentials, &cancellation);
+        wanted(request, pull).await
     }
 
-    async fn keep_image(&self, request: &ImportImage, kept: Kept) -> Result<Image, ServiceError> {
+    /// Records the image of a root, whether who asked for it is still there or not.
+    async fn keep_image(self: &Arc<Self>, request: ImportImage, kept: Kept) -> Result<Image, ServiceError> {
+        let service = Arc::clone(self);
+        to_its_end("image", async move { service.record_image(&request, kept).await }).await
+    }
+
+    async fn record_image(&self, request: &ImportImage, kept: Kept) -> Result<Image, ServiceError> {
         let image = new_image(request, &kept)?;
         let name = image.metadata.name.clone();
         let _images = self.images.lock().await;
@@ -185,7 +204,12 @@ impl Service {
     }
 
     /// Deletes an image that no machine was made from.
-    pub async fn delete_image(&self, name: &str) -> Result<(), ServiceError> {
+    pub async fn delete_image(self: &Arc<Self>, name: &str) -> Result<(), ServiceError> {
+        let (service, name) = (Arc::clone(self), name.to_owned());
+        to_its_end("image", async move { service.remove_image(&name).await }).await
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), ServiceError> {
         let _images = self.images.lock().await;
         // No machine can be recorded meanwhile.
         let _placement = self.placement.lock().await;
@@ -215,15 +239,17 @@ impl Service {
     }
 }
 
-/// Work that blocks, to its end.
-async fn to_its_end<T: Send + 'static, E: Send + 'static>(
+/// Work that blocks, cancelled when nobody waits for it any more.
+async fn wanted<T: Send + 'static, E: Send + 'static>(
     request: &ImportImage,
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(Cancellation) -> Result<T, E> + Send + 'static,
 ) -> Result<T, ServiceError>
 where
     ServiceError: From<E>,
 {
-    let ended = tokio::task::spawn_blocking(work).await;
+    let wanted = Wanted::default();
+    let cancellation = wanted.cancellation();
+    let ended = tokio::task::spawn_blocking(move || work(cancellation)).await;
     Ok(ended.map_err(|error| Failure::of(&request.source, error))??)
 }
 

@@ -123,12 +123,14 @@ impl Origin {
     pub fn make(&self, draft: &Path, options: &BuildOptions) -> Result<(Manifest, u64), Failure> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| Failure::of(&self.to_string(), source);
+        let cancellation = &options.limits.cancellation;
         self.check_path()?;
         match self {
-            Self::File(path) => disk::copy(path, draft).map_err(|error| failed(Box::new(error)))?,
+            Self::File(path) => disk::copy(path, draft, &|| Ok(cancellation.check()?))
+                .map_err(|error| failed(Box::new(error)))?,
             Self::Source(source) => file::build(source, draft, options).map_err(failed)?,
         }
-        let manifest = file::read(draft).map_err(failed)?;
+        let manifest = file::read(draft, cancellation).map_err(failed)?;
         if manifest.architecture != "amd64" {
             let message = format!("it is for {}, not for amd64", manifest.architecture);
             return Err(failed(message.into()));

@@ -9,34 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use bulkhead_image::BuildOptions;
 use bulkhead_image::build::BYTES;
 use bulkhead_image::digest::Sha256;
+use bulkhead_image::{BuildOptions, Cancellation};
 use bulkhead_protocol::image::{Manifest, VERSION};
 use tokio::sync::watch;
 
 use super::file;
 use super::origin::{Failure, Origin};
-use crate::host::{HostError, disk, layout};
-use crate::service::lock;
+use crate::host::disk::{self, Draft};
+use crate::host::{HostError, layout};
+use crate::service::{Wanted, lock};
 
 /// What names the root of an OCI manifest: all that decides its bytes.
 pub fn key(manifest: &str, options: &BuildOptions) -> String {
     let words =
         format!("manifest sha256:{manifest}\nformat {VERSION}.{BYTES}\ntime {}\n", options.build_time);
     hex::encode(Sha256::digest(words))
-}
-
-/// A file that goes with its owner.
-#[derive(Debug)]
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Err(error) = layout::remove_file(&self.0) {
-            tracing::warn!("{}", crate::service::chain(&error));
-        }
-    }
 }
 
 /// A whole root.
@@ -52,17 +41,17 @@ pub struct Root {
 impl Root {
     /// Makes a root in `draft`, which is not there yet. Blocks.
     pub fn make(origin: &Origin, draft: PathBuf, options: &BuildOptions) -> Result<Self, Failure> {
-        let draft = Draft(draft);
-        let (manifest, size) = origin.make(&draft.0, options)?;
+        let draft = Draft::new(draft);
+        let (manifest, size) = origin.make(draft.path(), options)?;
         Ok(Self { manifest, size, draft })
     }
 
     /// The root that has its place already; none where there is none, or it is damaged.
     pub fn existing(place: &Path, draft: PathBuf) -> Option<Self> {
-        let draft = Draft(draft);
-        disk::link(place, &draft.0).ok()?;
-        let manifest = file::read_known(&draft.0)?;
-        let size = std::fs::metadata(&draft.0).ok()?.len();
+        let draft = Draft::new(draft);
+        disk::link(place, draft.path()).ok()?;
+        let manifest = file::read_known(draft.path())?;
+        let size = std::fs::metadata(draft.path()).ok()?.len();
         Some(Self { manifest, size, draft })
     }
 
@@ -72,7 +61,7 @@ impl Root {
             return Ok(());
         }
         layout::remove_file(place)?;
-        disk::link(&self.draft.0, place)
+        disk::link(self.draft.path(), place)
     }
 }
 
@@ -81,9 +70,16 @@ impl Root {
 pub struct Builds {
     under_way: Mutex<BTreeMap<String, Weak<Work>>>,
     made: Arc<AtomicU64>,
+    /// How many threads make one.
+    busy: watch::Sender<usize>,
 }
 
 impl Builds {
+    /// How many are being made, also for nobody any more.
+    pub fn busy(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
     /// How many roots were made.
     pub fn count(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
@@ -94,26 +90,44 @@ impl Builds {
         Arc::clone(&self.made)
     }
 
-    /// What `make` makes, or what is being made under this key already. Without a key nobody shares it.
+    /// What `make` makes, or what is being made under this key already. Without a key nobody shares it. It is
+    /// cancelled when all who wait for it have gone.
     pub async fn share(
         &self,
         key: Option<&str>,
-        make: impl FnOnce() -> Result<Root, Failure> + Send + 'static,
+        make: impl FnOnce(&Cancellation) -> Result<Root, Failure> + Send + 'static,
     ) -> Result<Arc<Root>, Failure> {
         let work = match key {
-            None => Arc::new(Work::begin(make)),
+            None => Arc::new(Work::begin(make, &self.busy)),
             Some(key) => {
                 let mut under_way = lock(&self.under_way);
                 under_way.retain(|_, work| work.strong_count() > 0);
                 let known = under_way.get(key).and_then(Weak::upgrade);
                 known.unwrap_or_else(|| {
-                    let work = Arc::new(Work::begin(make));
+                    let work = Arc::new(Work::begin(make, &self.busy));
                     under_way.insert(key.to_owned(), Arc::downgrade(&work));
                     work
                 })
             }
         };
         work.end().await
+    }
+}
+
+/// A thread that makes a root.
+#[derive(Debug)]
+struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    fn one_more(busy: &watch::Sender<usize>) -> Self {
+        busy.send_modify(|count| *count += 1);
+        Self(busy.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -125,26 +139,33 @@ struct Work {
     outcome: Arc<Mutex<Outcome>>,
     /// Closed when it has ended.
     end: watch::Receiver<()>,
+    _wanted: Wanted,
 }
 
 impl Work {
-    fn begin(make: impl FnOnce() -> Result<Root, Failure> + Send + 'static) -> Self {
+    fn begin(
+        make: impl FnOnce(&Cancellation) -> Result<Root, Failure> + Send + 'static,
+        busy: &watch::Sender<usize>,
+    ) -> Self {
+        let wanted = Wanted::default();
+        let (cancellation, busy) = (wanted.cancellation(), Busy::one_more(busy));
         let (sender, end) = watch::channel(());
         let outcome = Arc::new(Mutex::new(None));
         let place = Arc::downgrade(&outcome);
         tokio::task::spawn_blocking(move || {
-            let made = make().map(Arc::new);
+            let made = make(&cancellation).map(Arc::new);
             // Where nobody waits any more it goes at once, and its draft with it.
             if let Some(place) = place.upgrade() {
                 *lock(&place) = Some(made);
             }
             // From here on all of it is theirs who wait.
+            drop(busy);
             drop(sender);
         });
-        Self { outcome, end }
+        Self { outcome, end, _wanted: wanted }
     }
 
-    async fn end(&self) -> Result<Arc<Root>, Failure> {
+    async fn end(self: &Arc<Self>) -> Result<Arc<Root>, Failure> {
         let mut end = self.end.clone();
         while end.changed().await.is_ok() {}
         let outcome = lock(&self.outcome).clone();

@@ -14,13 +14,13 @@ async fn who_comes_second_waits_and_shares() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let (builds, (go, wait)) = (Builds::default(), mpsc::channel::<()>());
-    let first = builds.share(Some("key"), move || {
+    let first = builds.share(Some("key"), move |_| {
         wait.recv().unwrap();
         empty(&path, "draft")
     });
-    let second = builds.share(Some("key"), || Err(Failure::NoSource("made twice".into())));
+    let second = builds.share(Some("key"), |_| Err(Failure::NoSource("made twice".into())));
     let path = folder.path().to_owned();
-    let other = builds.share(Some("other"), move || empty(&path, "another"));
+    let other = builds.share(Some("other"), move |_| empty(&path, "another"));
     let ((first, second), ()) = tokio::join!(async { tokio::join!(first, second) }, async {
         assert!(other.await.is_ok(), "another key has its own");
         go.send(()).unwrap();
@@ -41,11 +41,39 @@ async fn a_failure_is_told_to_all_and_kept_for_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let builds = Builds::default();
-    let fail = || Err(Failure::NoSource("x".into()));
+    let fail = |_: &Cancellation| Err(Failure::NoSource("x".into()));
     let (one, two) = tokio::join!(builds.share(Some("key"), fail), builds.share(Some("key"), fail));
     assert!(matches!(one, Err(Failure::NoSource(_))) && matches!(two, Err(Failure::NoSource(_))));
-    assert!(builds.share(Some("key"), move || empty(&path, "draft")).await.is_ok());
+    assert!(builds.share(Some("key"), move |_| empty(&path, "draft")).await.is_ok());
     assert!(!folder.path().join("draft").exists(), "nobody has it any more");
+}
+
+#[tokio::test]
+async fn work_goes_on_for_who_is_left_and_ends_with_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let builds = Builds::default();
+    let mut busy = builds.busy();
+    let (told, tell) = mpsc::channel::<Cancellation>();
+    let (go, wait) = mpsc::channel::<()>();
+    let mut first = Box::pin(builds.share(Some("key"), move |cancellation| {
+        told.send(cancellation.clone()).unwrap();
+        wait.recv().unwrap();
+        empty(&path, "draft")
+    }));
+    let mut second = Box::pin(builds.share(Some("key"), |_| Err(Failure::NoSource("made twice".into()))));
+    assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+    let cancellation = tell.recv().unwrap();
+    drop(first);
+    assert!(!cancellation.is_cancelled(), "somebody waits");
+    drop(second);
+    assert!(cancellation.is_cancelled());
+    // Who comes now shares nothing with what was cancelled.
+    let path = folder.path().to_owned();
+    assert!(builds.share(Some("key"), move |_| empty(&path, "another")).await.is_ok());
+    go.send(()).unwrap();
+    busy.wait_for(|busy| *busy == 0).await.unwrap();
+    assert!(!folder.path().join("draft").exists(), "nobody wants it");
 }
 
 #[test]

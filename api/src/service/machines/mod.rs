@@ -31,7 +31,6 @@ mod supervise;
 pub mod validate;
 mod wait;
 
-use std::io;
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
@@ -40,7 +39,7 @@ use super::error::ServiceError;
 use super::model::{Image, Machine, MachineSpec, MachineStatus, Metadata};
 use super::records::drop_private;
 use super::{Service, clock, lock, new_id};
-use crate::host::{HostError, layout};
+use crate::host::layout;
 use live::Live;
 
 pub use exec::{ExecStream, Wire};
@@ -120,16 +119,6 @@ impl Service {
         let turn = Arc::clone(lock(&self.turns).entry(id.to_owned()).or_default());
         turn.lock_owned().await
     }
-}
-
-/// Does `work` in a task of its own: a client that goes away does not come between a VMM and the record of it.
-async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
-) -> Result<T, ServiceError> {
-    tokio::spawn(work).await.unwrap_or_else(|error| {
-        let (program, source) = ("machine".into(), io::Error::other(error));
-        Err(HostError::Process { operation: "change", program, source }.into())
-    })
 }
 
 /// A name to call a machine by that was given none.

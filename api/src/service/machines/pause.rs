@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::super::to_its_end;
 use super::live::Live;
-use super::to_its_end;
 use crate::service::Service;
 use crate::service::error::{ServiceError, chain};
 use crate::service::model::{Machine, Phase};
@@ -21,7 +21,7 @@ impl Service {
 
     async fn hold(self: &Arc<Self>, name: &str, hold: bool) -> Result<Machine, ServiceError> {
         let (service, name) = (Arc::clone(self), name.to_owned());
-        to_its_end(async move { service.hold_and_record(&name, hold).await }).await
+        to_its_end("machine", async move { service.hold_and_record(&name, hold).await }).await
     }
 
     async fn hold_and_record(&self, name: &str, hold: bool) -> Result<Machine, ServiceError> {

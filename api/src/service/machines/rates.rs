@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{boot, to_its_end, validate};
+use super::super::to_its_end;
+use super::{boot, validate};
 use crate::service::Service;
 use crate::service::error::ServiceError;
 use crate::service::model::{Machine, Phase, Rates, UpdateMachine};
@@ -21,7 +22,7 @@ impl Service {
     ) -> Result<Machine, ServiceError> {
         validate::rates(&change.rates)?;
         let (service, name) = (Arc::clone(self), name.to_owned());
-        to_its_end(async move { service.limit_and_record(&name, change).await }).await
+        to_its_end("machine", async move { service.limit_and_record(&name, change).await }).await
     }
 
     async fn limit_and_record(&self, name: &str, change: UpdateMachine) -> Result<Machine, ServiceError> {
