@@ -5,11 +5,14 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use support::server::{Server, answer, head};
+use support::server::{Asked, Server, answer, head, until_closed};
 use support::{bulkhead_image, refusal, run};
 
 const MIB: u64 = 1 << 20;
@@ -244,6 +247,7 @@ fn a_qcow2_with_any_byte_of_its_tables_changed_is_survived() {
     let good = fs::read(&qcow2).unwrap();
     let limits = bulkhead_image::limits::Limits { size: MIB, data: MIB, ..Default::default() };
     use bulkhead_image::disk_image::{DiskFormat, DiskSource, DiskSpec, convert};
+    use bulkhead_image::store::Quiet;
     let spec = DiskSpec {
         source: DiskSource::File(qcow2.clone()),
         source_format: DiskFormat::Qcow2,
@@ -251,13 +255,14 @@ fn a_qcow2_with_any_byte_of_its_tables_changed_is_survived() {
         sha256: None,
         format: DiskFormat::Qcow2,
         output: folder.path().join("out"),
+        store: None,
     };
     let (mut taken, mut refused) = (0, 0);
     for place in (0..good.len()).filter(|place| *place < 112 || good[*place] != 0) {
         let mut bytes = good.clone();
         bytes[place] ^= 1 << (place % 8);
         fs::write(&qcow2, bytes).unwrap();
-        match convert(&spec, &limits) {
+        match convert(&spec, &limits, &Quiet) {
             Ok(_) => taken += 1,
             Err(_) => refused += 1,
         }
@@ -307,4 +312,86 @@ fn a_disk_is_fetched_and_goes_on_where_the_connection_broke_off() {
     let text = refused_beside(&[&["import", &silent.url("/disk")], &words[..]].concat(), folder.path());
     assert!(text.contains("No answer from "), "{text}");
     assert_eq!(silent.asked().len(), 5);
+}
+
+/// Where a request begins, if it asks for a part.
+fn asked_from(asked: &Asked) -> Option<usize> {
+    asked.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+fn refer(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// Answers as a server does that gives pieces.
+fn serve(bytes: &[u8], asked: &Asked, stream: &mut TcpStream) {
+    let whole = bytes.len();
+    match asked_from(asked) {
+        None => answer(stream, 200, &[], bytes),
+        Some(from) if from < whole => {
+            let range = format!("bytes {from}-{}/{whole}", whole - 1);
+            answer(stream, 206, &[("Content-Range", &range)], &bytes[from..]);
+        }
+        Some(_) => answer(stream, 416, &[("Content-Range", &format!("bytes */{whole}"))], b""),
+    }
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(disk(folder.path())).unwrap();
+    let hex = hex::encode(Sha256::digest(&bytes));
+    let served = bytes.clone();
+    let server = Server::new(move |asked, stream| match asked_from(asked) {
+        None => {
+            head(stream, 200, &[], served.len() as u64);
+            let _ = stream.write_all(&served[..served.len() / 2]);
+            until_closed(stream);
+        }
+        Some(_) => serve(&served, asked, stream),
+    });
+    let (output, store) = (output_in(folder.path()), folder.path().join("store"));
+    let (shown_output, shown_store) = (shown(&output), shown(&store));
+    let words = |server: &Server| {
+        let of = ["-o", &shown_output, "--store", &shown_store, "--source-format", "raw", "--sha256", &hex];
+        [&["import".to_owned(), server.url("/disk")][..], &of.map(str::to_owned)].concat()
+    };
+    let partial = store.join("partial").join(&hex);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bulkhead-image")).args(words(&server)).spawn().unwrap();
+    let half = bytes.len() as u64 / 2;
+    let start = Instant::now();
+    while fs::metadata(&partial).map_or(0, |metadata| metadata.len()) < half {
+        assert!(start.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!output.exists());
+
+    let import = |server: &Server| {
+        let made = bulkhead_image(&refer(&words(server)));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(fs::read(&output).unwrap() == bytes);
+        assert!(fs::read_dir(store.join("partial")).unwrap().next().is_none(), "something waits");
+        fs::remove_file(&output).unwrap();
+    };
+    import(&server);
+    let from: Vec<_> = server.asked().iter().map(asked_from).collect();
+    assert_eq!(from, [None, Some(half as usize)]);
+
+    // What waits may be of something else, and longer.
+    for wrong in [vec![1; 1000], vec![1; bytes.len()], vec![1; bytes.len() + 1]] {
+        let served = bytes.clone();
+        let whole = Server::new(move |asked, stream| serve(&served, asked, stream));
+        fs::write(&partial, &wrong).unwrap();
+        import(&whole);
+    }
+    // Nothing came, or something else: nothing waits.
+    for server in [
+        Server::new(|_, stream| answer(stream, 404, &[], b"")),
+        Server::new(|_, stream| answer(stream, 200, &[], b"x")),
+    ] {
+        refused_beside(&refer(&words(&server)), folder.path());
+        assert!(fs::read_dir(store.join("partial")).unwrap().next().is_none(), "something waits");
+    }
 }

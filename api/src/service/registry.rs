@@ -1,6 +1,7 @@
 //! Images of registries: pulled into a store of the daemon's, in which they share their layers.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bulkhead_image::http::HttpOptions;
 use bulkhead_image::registry::{
@@ -12,6 +13,9 @@ use bulkhead_image::{Cancellation, Reference};
 use super::Service;
 use super::error::ServiceError;
 use super::model::{Image, RegistryCredentials};
+
+/// How long what an interrupted pull or import left is kept for the next try.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What starts a source in a registry.
 pub(super) const DOCKER: &str = "docker://";
@@ -96,7 +100,7 @@ impl Service {
             let has = |reference: &str| {
                 images.iter().any(|image| image.spec.source.strip_prefix(DOCKER) == Some(reference))
             };
-            if path.exists() { Store::open(&path)?.retain(has).map(drop) } else { Ok(()) }
+            if path.exists() { Store::open(&path)?.retain(has, PATIENCE).map(drop) } else { Ok(()) }
         });
         let failed = match swept.await {
             Ok(Ok(()) | Err(StoreError::InUse(_))) => None,

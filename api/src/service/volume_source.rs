@@ -7,6 +7,7 @@ use std::path::Path;
 use bulkhead_image::Cancellation;
 use bulkhead_image::disk_image::{self, DiskSource, DiskSpec};
 use bulkhead_image::limits::Limits;
+use bulkhead_image::store::Quiet;
 
 use super::error::ServiceError;
 use super::model::{DiskFormat, VolumeSource};
@@ -16,9 +17,15 @@ use super::volumes::{MAX_SIZE_MIB, MIN_SIZE_MIB};
 const EXT4_MAGIC_AT: u64 = 1024 + 0x38;
 const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
 
-/// Writes a source's disk to `draft` and answers its size in MiB.
-pub fn take(source: &VolumeSource, draft: &Path, cancellation: &Cancellation) -> Result<u32, ServiceError> {
-    let spec = spec(source, draft)?;
+/// Writes a source's disk to `draft` and answers its size in MiB. What has come from an address waits in `store` for the
+/// next try, if this one is interrupted.
+pub fn take(
+    source: &VolumeSource,
+    store: &Path,
+    draft: &Path,
+    cancellation: &Cancellation,
+) -> Result<u32, ServiceError> {
+    let spec = spec(source, store, draft)?;
     let failed = |source_error: Box<dyn std::error::Error + Send + Sync>| ServiceError::Import {
         source_name: source.location.clone(),
         source: source_error,
@@ -30,7 +37,7 @@ pub fn take(source: &VolumeSource, draft: &Path, cancellation: &Cancellation) ->
     }
     let cancellation = cancellation.clone();
     let limits = Limits { size: MAX_SIZE_MIB << 20, cancellation, ..Limits::default() };
-    let made = disk_image::convert(&spec, &limits).map_err(|error| failed(Box::new(error)))?;
+    let made = disk_image::convert(&spec, &limits, &Quiet).map_err(|error| failed(Box::new(error)))?;
     let file =
         OpenOptions::new().read(true).write(true).open(draft).map_err(|error| failed(Box::new(error)))?;
     let mut magic = [0; 2];
@@ -44,7 +51,7 @@ pub fn take(source: &VolumeSource, draft: &Path, cancellation: &Cancellation) ->
     Ok(u32::try_from(size_mib).unwrap_or(u32::MAX))
 }
 
-fn spec(source: &VolumeSource, draft: &Path) -> Result<DiskSpec, ServiceError> {
+fn spec(source: &VolumeSource, store: &Path, draft: &Path) -> Result<DiskSpec, ServiceError> {
     let invalid = |message: &str| ServiceError::Invalid { field: "source", message: message.to_owned() };
     let location = &source.location;
     if location.len() > 4096 || location.contains(char::is_control) {
@@ -72,6 +79,7 @@ fn spec(source: &VolumeSource, draft: &Path) -> Result<DiskSpec, ServiceError> {
         sha256: source.sha256.clone(),
         format: disk_image::DiskFormat::Raw,
         output: draft.to_owned(),
+        store: Some(store.to_owned()),
     })
 }
 
@@ -92,16 +100,19 @@ mod tests {
     #[tokio::test]
     async fn an_ext4_disk_is_taken_and_another_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, draft) = (folder.path().join("disk"), folder.path().join("draft"));
+        let [disk, draft, store] = ["disk", "draft", "store"].map(|name| folder.path().join(name));
         disk::make_ext4(&disk, 20).await.unwrap();
         let words = disk.to_string_lossy().into_owned();
-        assert_eq!(take(&source(&words), &draft, &Cancellation::default()).unwrap(), 20);
+        assert_eq!(take(&source(&words), &store, &draft, &Cancellation::default()).unwrap(), 20);
         assert!(std::fs::read(&draft).unwrap() == std::fs::read(&disk).unwrap());
         let digest = VolumeSource { sha256: Some("0".repeat(64)), ..source(&words) };
-        assert!(matches!(take(&digest, &draft, &Cancellation::default()), Err(ServiceError::Import { .. })));
+        assert!(matches!(
+            take(&digest, &store, &draft, &Cancellation::default()),
+            Err(ServiceError::Import { .. })
+        ));
         std::fs::write(&disk, vec![1; 3 << 20]).unwrap();
         assert!(matches!(
-            take(&source(&words), &draft, &Cancellation::default()),
+            take(&source(&words), &store, &draft, &Cancellation::default()),
             Err(ServiceError::Import { .. })
         ));
     }
@@ -109,13 +120,13 @@ mod tests {
     #[test]
     fn what_names_no_disk_is_refused_before_anything_is_opened() {
         let folder = tempfile::tempdir().unwrap();
-        let draft = folder.path().join("draft");
+        let [draft, store] = ["draft", "store"].map(|name| folder.path().join(name));
         for words in ["", "disk", "../disk", "ftp://host/disk", "https://host/disk", "/a\nb"] {
-            let refused = take(&source(words), &draft, &Cancellation::default());
+            let refused = take(&source(words), &store, &draft, &Cancellation::default());
             assert!(matches!(refused, Err(ServiceError::Invalid { field: "source", .. })), "{words:?}");
         }
         assert!(matches!(
-            take(&source("/nonexistent"), &draft, &Cancellation::default()),
+            take(&source("/nonexistent"), &store, &draft, &Cancellation::default()),
             Err(ServiceError::NoSource { .. })
         ));
         assert!(!draft.exists());

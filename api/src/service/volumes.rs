@@ -68,7 +68,8 @@ impl Service {
         let wanted = Wanted::default();
         let cancellation = wanted.cancellation();
         // The draft goes with the thread that writes it, or with the record of what it became.
-        let take = move || Ok((volume_source::take(&source, draft.path(), &cancellation)?, draft));
+        let store = self.layout.blobs();
+        let take = move || Ok((volume_source::take(&source, &store, draft.path(), &cancellation)?, draft));
         let (size_mib, draft) = tokio::task::spawn_blocking(take).await.unwrap_or_else(|error| {
             Err(ServiceError::Import { source_name: words, source: Box::new(error) })
         })?;

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use bulkhead_image::disk_image::{self, DiskFormat, DiskSource, DiskSpec};
 use bulkhead_image::limits::Limits;
+use bulkhead_image::store::Store;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::progress::Bars;
 use super::{Outcome, output};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -65,32 +67,44 @@ pub struct Import {
     /// The SHA-256 that the disk must have
     #[arg(long, value_name = "HEX")]
     sha256: String,
+    /// Where what has come waits if this is interrupted [default: the store that images are pulled into]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
 }
 
 impl Convert {
     pub fn execute(self, json: bool) -> Outcome {
-        make(DiskSource::File(self.source), &self.from, self.sha256, self.format, self.output, json)
+        let spec = DiskSpec {
+            source: DiskSource::File(self.source),
+            source_format: self.from.source_format.into(),
+            compressed: self.from.compressed,
+            sha256: self.sha256,
+            format: self.format.into(),
+            output: self.output,
+            store: None,
+        };
+        make(&spec, json)
     }
 }
 
 impl Import {
     pub fn execute(self, json: bool) -> Outcome {
-        let source = DiskSource::parse(&self.source);
-        make(source, &self.from, Some(self.sha256), Format::Raw, self.output, json)
+        let spec = DiskSpec {
+            source: DiskSource::parse(&self.source),
+            source_format: self.from.source_format.into(),
+            compressed: self.from.compressed,
+            sha256: Some(self.sha256),
+            format: DiskFormat::Raw,
+            output: self.output,
+            // Who has no place for a store imports nevertheless.
+            store: self.store.or_else(|| Store::default_path().ok()),
+        };
+        make(&spec, json)
     }
 }
 
-fn make(
-    source: DiskSource,
-    from: &SourceKind,
-    sha256: Option<String>,
-    format: Format,
-    output: PathBuf,
-    json: bool,
-) -> Outcome {
-    let (source_format, compressed) = (from.source_format.into(), from.compressed);
-    let spec = DiskSpec { source, source_format, compressed, sha256, format: format.into(), output };
-    let made = disk_image::convert(&spec, &Limits::default())?;
+fn make(spec: &DiskSpec, json: bool) -> Outcome {
+    let made = disk_image::convert(spec, &Limits::default(), &Bars::default())?;
     match json {
         true => output::print(&format!("{}\n", json!({"size": made.size, "data": made.data}))),
         false => output::print(&format!("A disk of {} bytes, {} of them data\n", made.size, made.data)),

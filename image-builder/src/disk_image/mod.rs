@@ -19,7 +19,9 @@ use crate::digest::Sha256;
 use crate::http::HttpError;
 use crate::limits::Limits;
 use crate::output::{Output, folder};
+use crate::store::{Progress, StoreError};
 
+use download::Download;
 use qcow2_reader::Qcow2Reader;
 use qcow2_writer::Qcow2Writer;
 
@@ -72,6 +74,9 @@ pub struct DiskSpec {
     pub format: DiskFormat,
     /// The file to write.
     pub output: PathBuf,
+    /// Where what has come from an address waits for the next try, if this one is interrupted: a store. Where this is
+    /// none, the next one starts anew.
+    pub store: Option<PathBuf>,
 }
 
 /// What was made.
@@ -92,6 +97,9 @@ pub enum DiskError {
     /// The network.
     #[error("Cannot fetch the disk")]
     Fetch(#[from] HttpError),
+    /// Where it waits.
+    #[error("Cannot keep what comes of the disk")]
+    Store(#[from] StoreError),
     /// A temporary file.
     #[error("Cannot write a temporary file beside the output")]
     Spill(#[source] io::Error),
@@ -127,26 +135,24 @@ pub enum DiskError {
 }
 
 /// Makes one disk of another. The output appears whole or not at all.
-pub fn convert(spec: &DiskSpec, limits: &Limits) -> Result<DiskSummary, DiskError> {
+pub fn convert(spec: &DiskSpec, limits: &Limits, progress: &dyn Progress) -> Result<DiskSummary, DiskError> {
     let digest = spec.sha256.as_deref().map(checked_digest).transpose()?;
-    if matches!((&spec.source, &digest), (DiskSource::Url(_), None)) {
-        return Err(DiskError::NoDigest);
-    }
     let write = |error| DiskError::Write(spec.output.clone(), error);
     let output = Output::begin(&spec.output).map_err(write)?;
     let scratch = folder(&spec.output);
-    let (file, name) = match &spec.source {
-        DiskSource::File(path) => {
-            let name = path.display().to_string();
+    let name = disk_name(&spec.source);
+    let file = match (&spec.source, &digest) {
+        (DiskSource::File(path), digest) => {
             let file = crate::oci::open_file(path).map_err(|error| DiskError::Read(name.clone(), error))?;
-            (file, name)
+            digest.as_ref().map_or(Ok(()), |digest| check(&file, &name, digest, &limits.cancellation))?;
+            file
         }
-        DiskSource::Url(address) => (download::fetch(address, scratch, limits)?, address.clone()),
+        (DiskSource::Url(_), None) => return Err(DiskError::NoDigest),
+        (DiskSource::Url(address), Some(digest)) => {
+            Download { address, digest, limits, progress }.fetch(spec.store.as_deref(), scratch)?
+        }
     };
     let source = Opened { file, name };
-    if let Some(digest) = digest {
-        source.check(&digest, &limits.cancellation)?;
-    }
     let mut disk = source.disk(spec, scratch, limits)?;
     let mut target = match spec.format {
         DiskFormat::Raw => Target::Raw(output.file()),
@@ -180,6 +186,29 @@ fn checked_digest(digits: &str) -> Result<String, DiskError> {
     }
 }
 
+/// Holds a whole file against a digest.
+fn check(file: &File, name: &str, digest: &str, cancellation: &Cancellation) -> Result<(), DiskError> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 256 << 10];
+    let mut offset = 0;
+    loop {
+        cancellation.check()?;
+        let read = std::os::unix::fs::FileExt::read_at(file, &mut piece, offset);
+        match read.map_err(|error| DiskError::Read(name.to_owned(), error))? {
+            0 => break,
+            read => {
+                hash.update(&piece[..read]);
+                offset += read as u64;
+            }
+        }
+    }
+    let found = hex::encode(hash.finalize());
+    match found == digest {
+        true => Ok(()),
+        false => Err(DiskError::Mismatch { name: name.to_owned(), found }),
+    }
+}
+
 /// A source, open.
 struct Opened {
     file: File,
@@ -190,28 +219,6 @@ struct Opened {
 impl Opened {
     fn failed(&self, error: io::Error) -> DiskError {
         DiskError::Read(self.name.clone(), error)
-    }
-
-    fn check(&self, digest: &str, cancellation: &Cancellation) -> Result<(), DiskError> {
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; 256 << 10];
-        let mut offset = 0;
-        loop {
-            cancellation.check().map_err(|error| self.failed(error.into()))?;
-            let read = std::os::unix::fs::FileExt::read_at(&self.file, &mut piece, offset);
-            match read.map_err(|error| self.failed(error))? {
-                0 => break,
-                read => {
-                    hash.update(&piece[..read]);
-                    offset += read as u64;
-                }
-            }
-        }
-        let found = hex::encode(hash.finalize());
-        match found == digest {
-            true => Ok(()),
-            false => Err(DiskError::Mismatch { name: self.name.clone(), found }),
-        }
     }
 
     fn disk(self, spec: &DiskSpec, scratch: &Path, limits: &Limits) -> Result<Disk, DiskError> {

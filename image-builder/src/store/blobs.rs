@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use super::lock::{Waited, wait};
 use super::{Outcome, Progress, Store, StoreError};
 use crate::cancellation::Cancellation;
 use crate::digest::Sha256;
@@ -75,13 +74,8 @@ impl Store {
                 progress.end(digest, Outcome::Present);
                 return Ok(());
             }
-            let file = self.partial.open_or_create(digest).map_err(failed("open"))?;
-            match wait(&file, digest, progress, cancellation).map_err(failed("lock"))? {
-                Waited::Locked => break file,
-                Waited::Gone | Waited::Cancelled => {}
-                Waited::Stuck(time) => {
-                    return Err(StoreError::Stuck(digest.to_owned(), time.as_secs()).into());
-                }
+            if let Some(file) = self.claim(digest, progress)? {
+                break file;
             }
         };
         if self.has(wanted)? {

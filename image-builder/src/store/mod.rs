@@ -16,6 +16,7 @@ mod blobs;
 mod collect;
 mod folder;
 mod lock;
+mod partial;
 mod progress;
 mod pull;
 mod references;

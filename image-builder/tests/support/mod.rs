@@ -15,6 +15,7 @@ pub fn bulkhead_image(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bulkhead-image"))
         .args(arguments)
         .env_remove("SOURCE_DATE_EPOCH")
+        .env("BULKHEAD_STORE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("store"))
         .output()
         .expect("bulkhead-image starts")
 }
