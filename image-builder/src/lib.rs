@@ -16,6 +16,7 @@
 
 pub mod appliance;
 pub mod artifact;
+mod at_once;
 pub mod build;
 pub mod cancellation;
 pub mod command_line;

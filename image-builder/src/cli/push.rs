@@ -33,7 +33,7 @@ impl Push {
     pub fn execute(&self, json: bool) -> Outcome {
         let publication = self.publication()?;
         let registry = self.registry.registry()?;
-        let session = registry.session(&self.reference, Access::Push)?;
+        let session = registry.session(&self.reference, Access::Push)?.taking_from(publication.from.as_ref());
         let digest = session.push(&publication, self.reference.tag(), &Bars::default())?;
         if json {
             let document =

@@ -10,6 +10,7 @@ use super::documents::{Descriptor, SavedImage};
 use super::storage::{Blob, Storage};
 use super::{OciError, docker, layout, sha256_digits};
 use crate::limits::Limits;
+use crate::reference::Reference;
 use crate::source::Source;
 
 /// OCI's manifests.
@@ -27,6 +28,8 @@ pub struct Publication {
     pub media_type: String,
     /// All that it names, each once.
     pub blobs: Vec<PublishedBlob>,
+    /// Where a registry has all of it already, as far as is known.
+    pub from: Option<Reference>,
 }
 
 /// A blob to be sent.
@@ -106,6 +109,7 @@ pub(crate) fn artifact(file: File, kind: &str, layer: &str, title: &str) -> io::
         manifest: manifest.to_string().into_bytes(),
         media_type: MANIFEST.to_owned(),
         blobs: vec![empty, content],
+        from: None,
     })
 }
 
@@ -118,7 +122,7 @@ fn of_manifest(storage: &Storage, found: layout::Found) -> Result<Publication, O
             blobs.push(blob);
         }
     }
-    Ok(Publication { manifest: found.bytes, media_type, blobs })
+    Ok(Publication { manifest: found.bytes, media_type, blobs, from: None })
 }
 
 /// Not held against its digest: the registry does that.
@@ -162,5 +166,10 @@ fn of_saved(storage: &Storage, path: &Path, saved: &SavedImage) -> Result<Public
             blobs.push(layer);
         }
     }
-    Ok(Publication { manifest: manifest.to_string().into_bytes(), media_type: MANIFEST.to_owned(), blobs })
+    Ok(Publication {
+        manifest: manifest.to_string().into_bytes(),
+        media_type: MANIFEST.to_owned(),
+        blobs,
+        from: None,
+    })
 }

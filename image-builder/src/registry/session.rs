@@ -24,6 +24,8 @@ pub struct Session<'r> {
     pub(super) endpoint: Endpoint,
     pub(super) repository: String,
     scope: String,
+    /// A repository of the same registry that may have what is sent.
+    pub(super) mount_from: Option<String>,
     credentials: Option<Credentials>,
     /// What the registry took last.
     authorization: Mutex<Option<Authorization>>,
@@ -57,7 +59,19 @@ impl<'r> Session<'r> {
         let actions = if access == Access::Push { "pull,push" } else { "pull" };
         let scope = format!("repository:{repository}:{actions}");
         let authorization = Mutex::new(None);
-        Ok(Self { client, endpoint, repository, scope, credentials, authorization })
+        Ok(Self { client, endpoint, repository, scope, mount_from: None, credentials, authorization })
+    }
+
+    /// Lets the registry take blobs from where it has them already, if this is another repository of its own.
+    #[must_use]
+    pub fn taking_from(mut self, other: Option<&Reference>) -> Self {
+        let other =
+            other.filter(|other| other.registry() == self.host() && other.repository() != self.repository);
+        if let Some(other) = other {
+            self.scope = format!("{} repository:{}:pull", self.scope, other.repository());
+            self.mount_from = Some(other.repository().to_owned());
+        }
+        self
     }
 
     /// Who is spoken to.

@@ -25,7 +25,7 @@ pub(super) struct TokenRequest<'q> {
     pub registry: &'q str,
     /// Plain HTTP was allowed for the registry.
     pub plain_http: bool,
-    /// `repository:NAME:pull`, with `,push` maybe.
+    /// `repository:NAME:pull`, with `,push` maybe; several with spaces between them.
     pub scope: &'q str,
     pub credentials: Option<&'q Credentials>,
 }

@@ -35,6 +35,7 @@ pub use collect::Collected;
 use folder::Folder;
 pub use lock::Lease;
 pub use progress::{Outcome, Progress, Quiet};
+pub(crate) use pull::AT_ONCE;
 pub use references::StoredImage;
 
 /// Why the store cannot do something.

@@ -1,14 +1,9 @@
 //! Pulls an image: what its reference means here, then all blobs, several at once.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::blobs::{FetchError, Wanted};
 use super::{Progress, Store, StoreError, StoredImage};
-use crate::artifact;
 use crate::oci::documents::{Descriptor, Document};
 use crate::oci::layout::{MAX_DEPTH, for_platform, parse};
 use crate::oci::media_types::{CONFIG_TYPES, INDEX_TYPES, LAYER_TYPES, MANIFEST_TYPES, check_type};
@@ -16,9 +11,10 @@ use crate::oci::publication::EMPTY;
 use crate::oci::{OciError, configuration, sha256_digits};
 use crate::reference::Reference;
 use crate::registry::{Registry, RegistryError, Session};
+use crate::{artifact, at_once};
 
-/// Blobs that are fetched at once.
-const AT_ONCE: usize = 3;
+/// Blobs that are fetched, or sent, at once.
+pub(crate) const AT_ONCE: usize = 3;
 
 impl Store {
     /// Pulls what a reference means now. Blobs that are there are not fetched again.
@@ -199,29 +195,14 @@ impl Pull<'_> {
 
     /// Fetches blobs, several at once; the first error ends it.
     fn fetch(&self, wanted: &[Wanted]) -> Result<(), StoreError> {
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let wanted_count = wanted.len();
-        let work = || {
-            while let Some(wanted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.store.fetch(wanted, self.sources, self.progress) {
-                    // The others end with what they are at.
-                    next.store(wanted_count, Ordering::Relaxed);
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..AT_ONCE.min(wanted.len()) {
-                scope.spawn(work);
-            }
-            work();
+        let fetched = at_once::for_each(wanted, AT_ONCE, |wanted| {
+            self.store.fetch(wanted, self.sources, self.progress)
         });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some(FetchError::Store(error)) => Err(error),
-            Some(FetchError::Registry(RegistryError::Oci(error))) => Err(self.unusable(error)),
-            Some(FetchError::Registry(error)) => {
+        match fetched {
+            Ok(()) => Ok(()),
+            Err(FetchError::Store(error)) => Err(error),
+            Err(FetchError::Registry(RegistryError::Oci(error))) => Err(self.unusable(error)),
+            Err(FetchError::Registry(error)) => {
                 Err(StoreError::Pull(self.reference.to_string(), Box::new(error)))
             }
         }

@@ -50,7 +50,8 @@ impl Store {
         let image = self.find(reference)?;
         let image = image.ok_or_else(|| StoreError::NoImage(self.path.clone(), reference.to_string()))?;
         let opened = oci::stored_publication(self.handle()?, &self.path, &image.manifest, &self.limits);
-        opened.map_err(|error| StoreError::Unusable(reference.to_string(), Box::new(error)))
+        let opened = opened.map_err(|error| StoreError::Unusable(reference.to_string(), Box::new(error)))?;
+        Ok(Publication { from: Some(reference.clone()), ..opened })
     }
 
     /// Forgets a reference. What it meant goes with the next collection. Returns whether there was one.
