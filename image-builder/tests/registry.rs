@@ -77,6 +77,40 @@ fn what_skopeo_pushed_is_pulled_and_built_byte_by_byte() {
 }
 
 #[test]
+fn an_image_is_looked_at_without_its_layers() {
+    let registry = DockerRegistry::new(Wants::default());
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let layout = layout(folder.path());
+    let remote = format!("docker://{}/team/app:1", registry.host);
+    registry.skopeo(&layout.source(), &remote, &["--preserve-digests"]);
+
+    let seen = ok(image(&store, &["--json", "inspect", &remote, "--plain-http"]));
+    // The manifest and the configuration.
+    assert_eq!(fs::read_dir(store.join("blobs/sha256")).unwrap().count(), 2);
+    let theirs: Value =
+        serde_json::from_str(&run("skopeo", &["inspect", "--tls-verify=false", &remote])).unwrap();
+    let ours: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(ours["digest"], theirs["Digest"]);
+    assert_eq!(ours["config"]["env"], theirs["Env"]);
+    let layers: Vec<Value> =
+        ours["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].clone()).collect();
+    assert_eq!(Value::from(layers), theirs["Layers"]);
+
+    assert_eq!(ok(image(&store, &["--json", "inspect", &layout.source()])), seen);
+    ok(image(&store, &["pull", remote.trim_start_matches("docker://"), "--plain-http"]));
+    assert_eq!(ok(image(&store, &["--json", "inspect", &remote.replace("docker://", "store:")])), seen);
+    let text = ok(image(&store, &["inspect", &layout.source()]));
+    assert!(
+        text.contains(r#"entrypoint    "/bin/sh""#)
+            && text.lines().filter(|line| line.starts_with("layer")).count() == 4,
+        "{text}"
+    );
+    let nothing = complaint(image(&store, &["inspect", &format!("{remote}x"), "--plain-http"]));
+    assert!(nothing.contains("has no manifest"), "{nothing}");
+}
+
+#[test]
 fn images_of_dockers_second_schema_and_of_many_platforms_are_pulled() {
     let registry = DockerRegistry::new(Wants::default());
     let folder = tempfile::tempdir().unwrap();

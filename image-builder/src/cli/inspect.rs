@@ -1,37 +1,73 @@
-//! `bulkhead-image inspect`: what a built image says of itself, and what is in its root.
+//! `bulkhead-image inspect`: what an image says of itself; of a built one, what is in its root too.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
+use bulkhead_image::Source;
 use bulkhead_image::limits::Limits;
+use bulkhead_image::oci::{self, ImageSummary};
 use bulkhead_image::root_reader::{RootInode, RootReadError, RootReader, SYMLINK};
+use bulkhead_image::store::Quiet;
 use clap::Args;
 
+use super::registry::RegistryFlags;
 use super::{Outcome, output};
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The image
-    file: PathBuf,
-    /// Hold every part against its digest too
+    /// A built image, or one of layers: docker://REF of a registry, of which no layer is fetched, store:REF that was
+    /// pulled, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF]
+    image: String,
+    /// Hold every part of a built image against its digest too
     #[arg(long)]
     verify: bool,
-    /// List what is in its root: mode, owner, size, path and a link's target, with names escaped
+    /// List what is in a built image's root: mode, owner, size, path and a link's target, with names escaped
     #[arg(long, conflicts_with = "json")]
     files: bool,
+    #[command(flatten)]
+    registry: RegistryFlags,
 }
 
 impl Inspect {
     pub fn execute(self, json: bool) -> Outcome {
-        let manifest = bulkhead_image::read_manifest(&self.file)?;
+        let path = Path::new(&self.image);
+        match self.image.parse() {
+            // What is there under this name is a file, whatever its name begins with.
+            Ok(source) if !path.exists() => self.layered(&source, json),
+            _ => self.built(path, json),
+        }
+    }
+
+    /// An image of layers.
+    fn layered(&self, source: &Source, json: bool) -> Outcome {
+        if self.verify || self.files {
+            return Err("--verify and --files are for built images".into());
+        }
+        let limits = Limits::default();
+        let publication = match source {
+            Source::Registry(reference) => {
+                let looked = self.registry.store()?.look(&self.registry.registry()?, reference, &Quiet)?;
+                return output::summary(&looked, json);
+            }
+            Source::Store(reference) => self.registry.store()?.publication(reference)?,
+            source => {
+                let opened = oci::publication(source, &std::env::temp_dir(), &limits)?;
+                opened.ok_or("Only a built image can be inspected, or one of layers")?
+            }
+        };
+        output::summary(&ImageSummary::of(&publication, &limits)?, json)
+    }
+
+    fn built(&self, path: &Path, json: bool) -> Outcome {
+        let manifest = bulkhead_image::read_manifest(path)?;
         if self.verify {
-            bulkhead_image::verify(&self.file, &manifest)?;
+            bulkhead_image::verify(path, &manifest)?;
         }
         if !self.files {
             return output::manifest(&manifest, json);
         }
         let root = manifest.parts.get("root").ok_or("The image has no root")?;
-        let reader = RootReader::open(std::fs::File::open(&self.file)?, root.offset, root.size)?;
+        let reader = RootReader::open(std::fs::File::open(path)?, root.offset, root.size)?;
         let mut lines = String::new();
         reader.walk(&Limits::default(), |path, inode| {
             line(&reader, &mut lines, path, inode)?;

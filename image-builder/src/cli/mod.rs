@@ -45,8 +45,8 @@ enum Command {
     Rm(store::Remove),
     /// Remove what no image of the store has, and what interrupted pulls left
     Gc(store::Collect),
-    /// Print the manifest of a built image
-    Inspect(inspect::Inspect),
+    /// Print what a built image, or one of layers, says of itself
+    Inspect(Box<inspect::Inspect>),
     /// Say of what packages an image or a source consists, in SPDX's or CycloneDX's words
     Sbom(sbom::Sbom),
     /// Make a raw disk or a qcow2 of another

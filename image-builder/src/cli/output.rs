@@ -1,10 +1,11 @@
 //! What commands print.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
-use bulkhead_protocol::image::Manifest;
+use bulkhead_image::oci::ImageSummary;
+use bulkhead_protocol::image::{ImageConfig, Manifest};
 
 use super::Outcome;
 
@@ -25,13 +26,27 @@ pub fn print(text: &str) -> Outcome {
 /// A manifest for people.
 fn describe(manifest: &Manifest) -> Result<String, Box<dyn Error>> {
     let mut out = String::new();
-    let config = &manifest.config;
     let kind = serde_json::to_value(manifest.kind)?;
-    let words = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
     writeln!(out, "{:<13} {:?}", "name", manifest.name)?;
     writeln!(out, "{:<13} {}", "kind", kind.as_str().unwrap_or_default())?;
     writeln!(out, "{:<13} {}", "architecture", manifest.architecture)?;
-    // Words of an image are quoted: they may hold anything, control characters included.
+    describe_config(&mut out, &manifest.config)?;
+    if let Some(boot_args) = &manifest.boot_args {
+        writeln!(out, "{:<13} {boot_args:?}", "boot args")?;
+    }
+    for (name, part) in &manifest.parts {
+        writeln!(
+            out,
+            "{:<13} {name}: {} bytes at {}, sha256 {}",
+            "part", part.size, part.offset, part.sha256
+        )?;
+    }
+    Ok(out)
+}
+
+/// How an image is run. Its words are quoted: they may hold anything, control characters included.
+fn describe_config(out: &mut String, config: &ImageConfig) -> fmt::Result {
+    let words = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
     for (name, text) in [
         ("entrypoint", words(&config.entrypoint)),
         ("cmd", words(&config.cmd)),
@@ -46,18 +61,21 @@ fn describe(manifest: &Manifest) -> Result<String, Box<dyn Error>> {
             writeln!(out, "{name:<13} {text}")?;
         }
     }
-    for (name, value) in &config.labels {
-        writeln!(out, "{:<13} {name:?} {value:?}", "label")?;
+    config.labels.iter().try_for_each(|(name, value)| writeln!(out, "{:<13} {name:?} {value:?}", "label"))
+}
+
+/// Prints what an image's documents say of it.
+pub fn summary(summary: &ImageSummary, json: bool) -> Outcome {
+    if json {
+        return print(&(serde_json::to_string(summary)? + "\n"));
     }
-    if let Some(boot_args) = &manifest.boot_args {
-        writeln!(out, "{:<13} {boot_args:?}", "boot args")?;
+    let mut out = String::new();
+    writeln!(out, "{:<13} {}", "digest", summary.digest)?;
+    writeln!(out, "{:<13} {}", "architecture", summary.architecture)?;
+    describe_config(&mut out, &summary.config)?;
+    for layer in &summary.layers {
+        let media_type = layer.media_type.as_deref().unwrap_or_default();
+        writeln!(out, "{:<13} {} {} bytes {media_type:?}", "layer", layer.digest, layer.size)?;
     }
-    for (name, part) in &manifest.parts {
-        writeln!(
-            out,
-            "{:<13} {name}: {} bytes at {}, sha256 {}",
-            "part", part.size, part.offset, part.sha256
-        )?;
-    }
-    Ok(out)
+    print(&out)
 }

@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod media_types;
 pub(crate) mod publication;
 mod storage;
+mod summary;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,6 +29,7 @@ use storage::{Blob, Storage};
 pub use publication::{Publication, PublishedBlob, publication};
 pub(crate) use publication::{artifact, stored_publication};
 pub(crate) use storage::{open_file, open_folder};
+pub use summary::{ImageSummary, LayerSummary};
 
 /// What a blob is named by.
 const DIGEST: &str = "digest";

@@ -8,7 +8,7 @@ use crate::oci::documents::{Descriptor, Document};
 use crate::oci::layout::{MAX_DEPTH, for_platform, parse};
 use crate::oci::media_types::{CONFIG_TYPES, INDEX_TYPES, LAYER_TYPES, MANIFEST_TYPES, check_type};
 use crate::oci::publication::EMPTY;
-use crate::oci::{OciError, configuration, sha256_digits};
+use crate::oci::{ImageSummary, OciError, sha256_digits};
 use crate::reference::Reference;
 use crate::registry::{Registry, RegistryError, Session};
 use crate::{artifact, at_once};
@@ -37,6 +37,20 @@ impl Store {
         self.pull_kind(registry, reference, &ARTIFACT, progress)
     }
 
+    /// What a reference means now, by its documents alone. They stay in the store until the next collection.
+    pub fn look(
+        &self,
+        registry: &Registry,
+        reference: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<ImageSummary, StoreError> {
+        let _lease = self.lease()?;
+        let sources = sources(registry, reference)?;
+        let pull = Pull { store: self, sources: &sources, reference, kind: &IMAGE, progress };
+        let missing = || self.no_image(reference);
+        pull.begin()?.summary.ok_or_else(missing)
+    }
+
     fn pull_kind(
         &self,
         registry: &Registry,
@@ -45,37 +59,29 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<StoredImage, StoreError> {
         let _lease = self.lease()?;
-        let pulled = |error| StoreError::Pull(reference.to_string(), Box::new(error));
-        let unusable = |error| StoreError::Unusable(reference.to_string(), Box::new(error));
-        let sources = registry.sources(reference).map_err(pulled)?;
+        let sources = sources(registry, reference)?;
         let pull = Pull { store: self, sources: &sources, reference, kind, progress };
-        let mut image = StoredImage {
-            reference: reference.to_string(),
-            digest: String::new(),
-            manifest: String::new(),
-            size: 0,
-            blobs: Vec::new(),
-        };
-        let (name, manifest) = pull.manifest(&mut image)?;
-        let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
-            let what = "it names no configuration or no layers".to_owned();
-            return Err(unusable(OciError::Unusable(name, what)));
-        };
-        let wanted = pull.wanted(&config, &layers).map_err(unusable)?;
-        // What cannot run is known before its layers are fetched.
-        pull.fetch(&wanted[..1])?;
-        let digits = &wanted[0].digest;
-        let bytes = self.document(digits, self.limits.document)?.unwrap_or_default();
-        if kind.has_configuration {
-            let name = format!("sha256:{digits}");
-            configuration(&name, &bytes, layers.len(), &self.limits).map_err(unusable)?;
-        }
+        let Begun { mut image, wanted, .. } = pull.begin()?;
         pull.fetch(&wanted[1..])?;
         image.size += wanted.iter().map(|wanted| wanted.size).sum::<u64>();
         image.blobs.extend(wanted.into_iter().map(|wanted| wanted.digest));
         self.remember(&image)?;
         Ok(image)
     }
+}
+
+fn sources<'r>(registry: &'r Registry, reference: &Reference) -> Result<Vec<Session<'r>>, StoreError> {
+    registry.sources(reference).map_err(|error| StoreError::Pull(reference.to_string(), Box::new(error)))
+}
+
+/// An image whose documents are here.
+struct Begun {
+    /// Its documents but for the configuration.
+    image: StoredImage,
+    /// The configuration, which is here, and the layers, each once.
+    wanted: Vec<Wanted>,
+    /// What the configuration says, where there is one.
+    summary: Option<ImageSummary>,
 }
 
 /// What is pulled.
@@ -100,6 +106,32 @@ struct Pull<'p> {
 impl Pull<'_> {
     fn unusable(&self, error: OciError) -> StoreError {
         StoreError::Unusable(self.reference.to_string(), Box::new(error))
+    }
+
+    /// Fetches the documents: what cannot run is known before its layers are fetched.
+    fn begin(&self) -> Result<Begun, StoreError> {
+        let mut image = StoredImage {
+            reference: self.reference.to_string(),
+            digest: String::new(),
+            manifest: String::new(),
+            size: 0,
+            blobs: Vec::new(),
+        };
+        let (name, manifest) = self.manifest(&mut image)?;
+        let (Some(config), Some(layers)) = (manifest.config, manifest.layers) else {
+            let what = "it names no configuration or no layers".to_owned();
+            return Err(self.unusable(OciError::Unusable(name, what)));
+        };
+        let wanted = self.wanted(&config, &layers).map_err(|error| self.unusable(error))?;
+        self.fetch(&wanted[..1])?;
+        let limits = &self.store.limits;
+        let mut summary = None;
+        if self.kind.has_configuration {
+            let bytes = self.store.document(&wanted[0].digest, limits.document)?.unwrap_or_default();
+            let summed = ImageSummary::new(&image.manifest, (&config, &bytes), &layers, limits);
+            summary = Some(summed.map_err(|error| self.unusable(error))?);
+        }
+        Ok(Begun { image, wanted, summary })
     }
 
     /// Follows indexes to the manifest for this platform; notes in `image` what it meets.

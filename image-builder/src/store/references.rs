@@ -48,10 +48,14 @@ impl Store {
     pub fn publication(&self, reference: &Reference) -> Result<Publication, StoreError> {
         let _lease = self.lease()?;
         let image = self.find(reference)?;
-        let image = image.ok_or_else(|| StoreError::NoImage(self.path.clone(), reference.to_string()))?;
+        let image = image.ok_or_else(|| self.no_image(reference))?;
         let opened = oci::stored_publication(self.handle()?, &self.path, &image.manifest, &self.limits);
         let opened = opened.map_err(|error| StoreError::Unusable(reference.to_string(), Box::new(error)))?;
         Ok(Publication { from: Some(reference.clone()), ..opened })
+    }
+
+    pub(super) fn no_image(&self, reference: &Reference) -> StoreError {
+        StoreError::NoImage(self.path.clone(), reference.to_string())
     }
 
     /// Forgets a reference. What it meant goes with the next collection. Returns whether there was one.
