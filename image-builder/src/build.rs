@@ -10,8 +10,9 @@ use thiserror::Error;
 use crate::appliance::{Appliance, ApplianceError, ApplianceOptions};
 use crate::digest::Sha256;
 use crate::directory::{self, DirectoryError};
-use crate::disk::Sink;
 use crate::disk::erofs::{self, ErofsError};
+use crate::disk::squashfs::{self, SquashfsError};
+use crate::disk::{RootFormat, Sink};
 use crate::limits::Limits;
 use crate::manifest::ManifestError;
 use crate::oci::layer::Assembly;
@@ -19,6 +20,7 @@ use crate::oci::{self, Image, OciError};
 use crate::output::Output;
 use crate::reference::Reference;
 use crate::roots::RootError;
+use crate::sbom::{Inventory, SbomError};
 use crate::source::{Source, SourceError};
 use crate::store::{Lease, Store, StoreError};
 use crate::tree::Bodies;
@@ -31,6 +33,8 @@ pub const BYTES: u32 = 1;
 pub struct BuildOptions {
     /// The time that the file system tells as that of its making, in seconds since 1970.
     pub build_time: u64,
+    /// The file system of the root.
+    pub format: RootFormat,
     /// How much of an image is taken.
     pub limits: Limits,
     /// Make a whole disk in place of a container root.
@@ -65,6 +69,9 @@ pub enum ImageError {
     /// The file system.
     #[error(transparent)]
     Erofs(#[from] ErofsError),
+    /// The file system, compressed.
+    #[error(transparent)]
+    Squashfs(#[from] SquashfsError),
     /// What an appliance has besides.
     #[error(transparent)]
     Appliance(#[from] ApplianceError),
@@ -79,17 +86,45 @@ pub enum ImageError {
 /// Builds an image from `source` in one file, `output`, which appears whole or not at all. The same source
 /// gives the same bytes.
 pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<Manifest, ImageError> {
+    build_seen(source, output, options, |_| Ok(()))
+}
+
+/// The same, and tells of what software the root consists, from what the image is made of.
+pub fn build_with_inventory(
+    source: &Source,
+    output: &Path,
+    options: &BuildOptions,
+) -> Result<(Manifest, Inventory), SbomError> {
+    let mut inventory = Inventory::default();
+    let manifest = build_seen(source, output, options, |assembly| {
+        inventory = Inventory::of_assembly(options.name.clone().unwrap_or_else(|| source.name()), assembly)?;
+        Ok::<(), SbomError>(())
+    })?;
+    Ok((manifest, inventory))
+}
+
+/// Builds, and shows what the root is made of to `see` before anything is written.
+fn build_seen<E: From<ImageError>>(
+    source: &Source,
+    output: &Path,
+    options: &BuildOptions,
+    see: impl FnOnce(&Assembly<'_>) -> Result<(), E>,
+) -> Result<Manifest, E> {
     let write = |error| ImageError::Write(output.to_owned(), error);
     let limits = &options.limits;
     let folder = crate::output::folder(output);
     let (image, config) = opened(source, folder, options)?;
     let (appliance, config) = match &options.appliance {
         // Whoever runs it by its manifest shall run what it starts by itself.
-        Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
+        Some(wanted) => (
+            Some(Appliance::prepare(wanted, &config).map_err(ImageError::from)?),
+            wanted.runtime.applied_to(&config),
+        ),
         None => (None, config),
     };
     let file = Output::begin(output).map_err(write)?;
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
+    see(&assembly)?;
 
     let mut manifest = manifest(options.name.clone().unwrap_or_else(|| source.name()), config);
     let mut sink = Sink::new(file.file()).map_err(write)?.until(&limits.cancellation);
@@ -99,7 +134,7 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
         appliance.write_head(&mut sink, &mut manifest).map_err(write)?;
     }
     sink.begin_part().map_err(write)?;
-    erofs::write(&assembly.tree, &assembly.bodies, options.build_time, limits.data, &mut sink)?;
+    write_root(&assembly, options, folder, &mut sink)?;
     manifest.parts.insert("root".to_owned(), sink.end_part().map_err(write)?);
     match &appliance {
         Some(appliance) => appliance.write_tail(sink, file.file(), &manifest),
@@ -108,6 +143,20 @@ pub fn build(source: &Source, output: &Path, options: &BuildOptions) -> Result<M
     .map_err(write)?;
     file.finish().map_err(write)?;
     Ok(manifest)
+}
+
+fn write_root(
+    Assembly { tree, bodies, .. }: &Assembly<'_>,
+    options: &BuildOptions,
+    scratch: &Path,
+    sink: &mut Sink<'_>,
+) -> Result<(), ImageError> {
+    let (time, limits) = (options.build_time, &options.limits);
+    match options.format {
+        RootFormat::Erofs => erofs::write(tree, bodies, time, limits.data, sink)?,
+        RootFormat::Squashfs => squashfs::write(tree, bodies, time, limits, scratch, sink)?,
+    }
+    Ok(())
 }
 
 /// The digits of the digest of the manifest that a source means now, where that is told without reading layers: of an

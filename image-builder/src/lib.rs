@@ -33,6 +33,7 @@ pub mod limits;
 pub mod manifest;
 pub mod oci;
 pub mod output;
+mod program;
 pub mod reference;
 pub mod registry;
 pub mod root_reader;
@@ -45,7 +46,7 @@ pub mod store;
 pub mod tree;
 
 pub use appliance::ApplianceOptions;
-pub use build::{BuildOptions, ImageError, build, manifest_digest};
+pub use build::{BuildOptions, ImageError, build, build_with_inventory, manifest_digest};
 pub use cancellation::Cancellation;
 pub use manifest::{ManifestError, read_manifest, verify};
 pub use reference::{Reference, ReferenceError};

@@ -15,6 +15,8 @@ use crate::tree::{Time, Xattrs};
 
 const BLOCK: u64 = 4096;
 const SUPERBLOCK: u64 = 1024;
+/// How a squashfs begins (Linux, `fs/squashfs/squashfs_fs.h`).
+const SQUASHFS_MAGIC: &[u8] = b"hsqs";
 const MAGIC: u64 = 0xe0f5_e1e2;
 /// Of an extended inode; no other is written.
 const INODE: u64 = 64;
@@ -45,6 +47,9 @@ pub enum RootReadError {
     /// Not what the builder writes.
     #[error("The root file system is damaged, or not made by this builder: {0}")]
     Damaged(&'static str),
+    /// A file system of another kind.
+    #[error("The root file system is a squashfs, whose files are listed by unsquashfs and not here")]
+    Squashfs,
     /// More than is taken.
     #[error("The root file system has more than {0} entries")]
     TooMany(u64),
@@ -99,6 +104,9 @@ impl RootReader {
     /// Opens the file system of `size` bytes at `offset` of a file.
     pub fn open(file: File, offset: u64, size: u64) -> Result<Self, RootReadError> {
         let mut reader = Self { file, offset, size, root: 0 };
+        if reader.bytes(0, 4)? == SQUASHFS_MAGIC {
+            return Err(RootReadError::Squashfs);
+        }
         let superblock = reader.bytes(SUPERBLOCK, 128)?;
         if number(&superblock, 0, 4) != MAGIC || superblock[12] != 12 {
             return Err(Damaged("it has no superblock of EROFS with blocks of 4 KiB"));

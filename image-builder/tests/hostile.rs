@@ -14,7 +14,7 @@ use bulkhead_image::limits::Limits;
 use bulkhead_image::{BuildOptions, Source};
 use serde_json::json;
 use support::layout::{Layer, Layout, MANIFEST};
-use support::{Mounted, build, run, tree};
+use support::{Mounted, build, build_as, run, tree};
 use tar::EntryType;
 
 /// A folder in which everything but the output must stay as it is.
@@ -248,23 +248,25 @@ fn nobody_builds_the_same_bytes_as_root() {
         .pax(&[("SCHILY.xattr.trusted.x", b"y"), ("SCHILY.xattr.security.capability", b"\x01\0\0\x02")])
         .file("capable", b"x");
     let layout = Layout::with_layers(folder.path(), &[layer.finish()]);
-    let expected = build(folder.path(), &layout.source());
     let program = folder.path().join("bulkhead-image");
     fs::copy(env!("CARGO_BIN_EXE_bulkhead-image"), &program).unwrap();
     let own = folder.path().join("own");
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
-    let output = own.join("image").to_string_lossy().into_owned();
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "--no-new-privs",
-    ]);
-    command.arg(&program).args(["build", &layout.source(), "--output", &output]);
-    let built = command.env_remove("SOURCE_DATE_EPOCH").output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    run("cmp", &[&output, &expected.to_string_lossy()]);
+    for format in ["erofs", "squashfs"] {
+        let expected = build_as(folder.path(), &layout.source(), format);
+        let output = own.join(format).to_string_lossy().into_owned();
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--no-new-privs",
+        ]);
+        command.arg(&program).args(["build", &layout.source(), "--format", format, "--output", &output]);
+        let built = command.env_remove("SOURCE_DATE_EPOCH").output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        run("cmp", &[&output, &expected.to_string_lossy()]);
+    }
 }

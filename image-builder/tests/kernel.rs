@@ -27,6 +27,8 @@ const MODULES: &[(&str, &str, &str)] = &[
     ("libcrc32c", "lib", ""),
     ("overlay", "fs/overlayfs", ""),
     ("button", "drivers/acpi", ""),
+    ("squashfs", "fs/squashfs", "zstd,libcrc32c"),
+    ("zstd", "lib", ""),
     ("unwanted", "fs", "virtio"),
 ];
 
@@ -131,6 +133,8 @@ fn a_package_becomes_a_kernel_and_an_initramfs() {
     );
     assert!(!names.contains(&"unwanted") && !names.contains(&"ext4"));
     assert_eq!(names.len(), 13);
+    let later: Vec<_> = record.later.iter().map(|module| module.name.as_str()).collect();
+    assert_eq!(later, ["zstd", "squashfs"]);
 
     let initramfs = folder.path().join("one/initramfs");
     let listed = run("sh", &["-c", &format!("cpio -it --quiet < {}", initramfs.display())]);
@@ -139,6 +143,9 @@ fn a_package_becomes_a_kernel_and_an_initramfs() {
     {
         assert!(listed.contains(&name), "{name} is missing in {listed:?}");
     }
+    let words = "squashfs /bulkhead/modules/zstd.ko\nsquashfs /bulkhead/modules/squashfs.ko\n";
+    let bytes = fs::read(initramfs).unwrap();
+    assert!(bytes.windows(words.len()).any(|window| window == words.as_bytes()));
 }
 
 #[test]

@@ -2,14 +2,25 @@
 
 use std::path::PathBuf;
 
+use bulkhead_image::disk::RootFormat;
 use bulkhead_image::limits::Limits;
-use bulkhead_image::sbom::{Inventory, SbomSpec};
+use bulkhead_image::sbom::SbomSpec;
 use bulkhead_image::{ApplianceOptions, BuildOptions, RuntimeOptions, Source};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::registry::RegistryFlags;
-use super::sbom::{Format, tell_unread};
+use super::sbom::{Format as SbomFormat, tell_unread};
 use super::{Outcome, output};
+
+/// The file system of a root.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Format {
+    /// Uncompressed: built and read faster
+    #[default]
+    Erofs,
+    /// Compressed with zstd by tar2sqfs (Debian's squashfs-tools-ng), where size counts
+    Squashfs,
+}
 
 #[derive(Debug, Args)]
 pub struct Build {
@@ -19,6 +30,9 @@ pub struct Build {
     /// The image to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// The root's file system
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Make a whole disk with its own kernel
     #[arg(long, requires = "kernel", requires = "initramfs")]
     appliance: bool,
@@ -54,7 +68,7 @@ pub struct Build {
     sbom: Option<PathBuf>,
     /// In what words
     #[arg(long, value_enum, default_value_t, requires = "sbom")]
-    sbom_format: Format,
+    sbom_format: SbomFormat,
     /// The file system's time of making, in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0, value_name = "SECONDS")]
     build_time: u64,
@@ -70,12 +84,16 @@ impl Build {
         if let Source::Registry(reference) = &source {
             self.registry.pull(reference)?;
         }
-        let manifest = bulkhead_image::build(&source, &file, &self.options())?;
-        if let Some(spec) = sbom {
-            let inventory = Inventory::of_image(&file, &Limits::default())?;
-            inventory.write(&spec, time)?;
-            tell_unread(&inventory);
-        }
+        let manifest = match sbom {
+            Some(spec) => {
+                let (manifest, inventory) =
+                    bulkhead_image::build_with_inventory(&source, &file, &self.options())?;
+                inventory.write(&spec, time)?;
+                tell_unread(&inventory);
+                manifest
+            }
+            None => bulkhead_image::build(&source, &file, &self.options())?,
+        };
         output::manifest(&manifest, json)
     }
 
@@ -98,6 +116,10 @@ impl Build {
         });
         BuildOptions {
             build_time: self.build_time,
+            format: match self.format {
+                Format::Erofs => RootFormat::Erofs,
+                Format::Squashfs => RootFormat::Squashfs,
+            },
             limits: Limits::default(),
             appliance,
             store: self.registry.store,

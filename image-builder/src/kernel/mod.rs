@@ -37,6 +37,12 @@ pub const REQUIRED_MODULES: &[&str] = &[
     "button",
 ];
 
+/// What some guests need, and insert when they do: left out where the kernel has it built in or not at all.
+pub const LATER_MODULES: &[&str] = &[
+    // The root of an image that is compressed.
+    "squashfs",
+];
+
 /// How much of a configuration is read, in bytes.
 const MAX_CONFIGURATION: u64 = 16 << 20;
 
@@ -79,6 +85,9 @@ pub struct KernelRecord {
     pub initd: Digested,
     /// Its kernel modules in the order of their insertion.
     pub modules: Vec<ModuleRecord>,
+    /// Those that are inserted when something needs them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<ModuleRecord>,
 }
 
 /// The size and the digest of a file.
@@ -171,24 +180,26 @@ pub enum KernelError {
 /// Takes a kernel's package apart, or a kernel without modules, and writes `vmlinux`, `initramfs` and `kernel.json`. Same input, same bytes.
 pub fn take_apart(spec: &KernelSpec) -> Result<KernelRecord, KernelError> {
     let initd = read_initd(&spec.initd)?;
-    let (version, vmlinux, modules) = match &spec.source {
+    let Parts { version, vmlinux, modules } = match &spec.source {
         KernelSource::Package(deb) => from_package(deb, &spec.extra_modules)?,
         KernelSource::Vmlinux(file) => {
             let (version, vmlinux) = vmlinux::read(file)?;
-            (version, vmlinux, Vec::new())
+            Parts { version, vmlinux, modules: Vec::new() }
         }
     };
     let initramfs = initramfs::write(&initd, &modules);
+    let records = |later: bool| {
+        let chosen = modules.iter().filter(move |module| module.need.is_some() == later);
+        chosen.map(|module| ModuleRecord { name: module.name.clone(), file: digest(&module.body) }).collect()
+    };
 
     let record = KernelRecord {
         version,
         vmlinux: digest(&vmlinux),
         initramfs: digest(&initramfs),
         initd: digest(&initd),
-        modules: modules
-            .iter()
-            .map(|(name, body)| ModuleRecord { name: name.clone(), file: digest(body) })
-            .collect(),
+        modules: records(false),
+        later: records(true),
     };
     std::fs::create_dir_all(&spec.output).map_err(|error| KernelError::Write(spec.output.clone(), error))?;
     let json = serde_json::to_vec_pretty(&record).unwrap_or_default();
@@ -214,8 +225,22 @@ pub fn report_of_configuration(file: &Path) -> Result<Report, KernelError> {
     Ok(Report::of(&String::from_utf8_lossy(&bytes)))
 }
 
-/// Its release, the uncompressed kernel, and the modules in the order of their insertion.
-type Parts = (String, Vec<u8>, Vec<(String, Vec<u8>)>);
+/// What is taken from a kernel.
+struct Parts {
+    /// Its release.
+    version: String,
+    vmlinux: Vec<u8>,
+    /// In the order of their insertion.
+    modules: Vec<Module>,
+}
+
+/// A kernel module for the initramfs.
+struct Module {
+    name: String,
+    body: Vec<u8>,
+    /// What it is inserted for, where that is not every start.
+    need: Option<&'static str>,
+}
 
 fn from_package(deb: &Path, extra: &[String]) -> Result<Parts, KernelError> {
     let survey = package::survey(deb)?;
@@ -224,9 +249,18 @@ fn from_package(deb: &Path, extra: &[String]) -> Result<Parts, KernelError> {
     }
     let vmlinux = bzimage::uncompress(&survey.vmlinuz)?;
     let wanted = REQUIRED_MODULES.iter().copied().chain(extra.iter().map(String::as_str));
-    let order = resolve::insertion_order(&survey, wanted)?;
+    let mut order = resolve::insertion_order(&survey, wanted)?;
+    let mut needs = vec![None; order.len()];
+    for need in LATER_MODULES.iter().copied().filter(|need| survey.modules.contains_key(*need)) {
+        let all = resolve::insertion_order(&survey, [need].into_iter())?;
+        let more: Vec<_> = all.into_iter().filter(|name| !order.contains(name)).collect();
+        needs.resize(order.len() + more.len(), Some(need));
+        order.extend(more);
+    }
     let modules = package::modules(deb, &survey, &order)?;
-    Ok((survey.version, vmlinux, modules))
+    let modules =
+        modules.into_iter().zip(needs).map(|((name, body), need)| Module { name, body, need }).collect();
+    Ok(Parts { version: survey.version, vmlinux, modules })
 }
 
 fn read_initd(path: &Path) -> Result<Vec<u8>, KernelError> {

@@ -112,7 +112,7 @@ impl Inventory {
         Self::of_assembly(source.name(), &assembly)
     }
 
-    fn of_assembly(name: String, assembly: &Assembly<'_>) -> Result<Self, SbomError> {
+    pub(crate) fn of_assembly(name: String, assembly: &Assembly<'_>) -> Result<Self, SbomError> {
         let mut taking = Taking::new(name);
         let mut todo: Vec<(Vec<u8>, InodeId)> = vec![(Vec::new(), ROOT)];
         while let Some((path, id)) = todo.pop() {

@@ -184,6 +184,19 @@ impl Bodies {
         }
         Ok(())
     }
+
+    /// Copies `length` bytes of a body from `offset` on to `out`; holes and what lies behind the end are zeros.
+    pub fn copy(&self, body: &Body, offset: u64, length: u64, out: &mut impl Write) -> io::Result<()> {
+        let mut piece = vec![0; usize::try_from(length).unwrap_or(PIECE).min(PIECE)];
+        let mut done = 0;
+        while done < length {
+            let part = piece.len().min(usize::try_from(length - done).unwrap_or(PIECE));
+            self.read(body, offset + done, &mut piece[..part])?;
+            out.write_all(&piece[..part])?;
+            done += part as u64;
+        }
+        Ok(())
+    }
 }
 
 struct Storing {

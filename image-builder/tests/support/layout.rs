@@ -34,6 +34,12 @@ impl Layer {
         self
     }
 
+    /// An entry with a header of the caller's, who has given it a checksum.
+    pub fn header(mut self, header: &Header, data: &[u8]) -> Self {
+        self.0.append(header, data).unwrap();
+        self
+    }
+
     pub fn file(self, name: &str, data: &[u8]) -> Self {
         self.entry(EntryType::Regular, name, "", data)
     }

@@ -22,8 +22,14 @@ pub fn bulkhead_image(arguments: &[&str]) -> Output {
 
 /// Builds and returns the path of the image.
 pub fn build(folder: &Path, source: &str) -> PathBuf {
-    let output = folder.join("image");
-    let result = bulkhead_image(&["build", source, "--output", &output.to_string_lossy()]);
+    build_as(folder, source, "erofs")
+}
+
+/// The same, with a file system by its name.
+pub fn build_as(folder: &Path, source: &str, format: &str) -> PathBuf {
+    let output = folder.join(if format == "erofs" { "image" } else { format });
+    let words = ["build", source, "--format", format, "--output", &output.to_string_lossy()];
+    let result = bulkhead_image(&words);
     assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
     output
 }
@@ -49,16 +55,25 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// An EROFS file system, mounted read-only until the end of the test.
+/// A file system, mounted read-only until the end of the test.
 pub struct Mounted(tempfile::TempDir);
 
 impl Mounted {
+    /// EROFS, which its own checker is content with.
     pub fn new(image: &Path) -> Self {
         run("fsck.erofs", &[&image.to_string_lossy()]);
+        Self::mount(image, "erofs")
+    }
+
+    pub fn squashfs(image: &Path) -> Self {
+        Self::mount(image, "squashfs")
+    }
+
+    fn mount(image: &Path, kind: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().to_string_lossy().into_owned();
         // Needs root, like what it is compared with: owners cannot be seen otherwise.
-        run("mount", &["-t", "erofs", "-o", "ro,loop", &image.to_string_lossy(), &target]);
+        run("mount", &["-t", kind, "-o", "ro,loop", &image.to_string_lossy(), &target]);
         Self(folder)
     }
 

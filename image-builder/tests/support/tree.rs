@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{lgetxattr, llistxattr};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// What can be seen of one entry.
@@ -71,7 +72,11 @@ fn walk(root: &Path, path: &Path, inodes: &mut HashMap<u64, PathBuf>, found: &mu
 
 fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65536];
-    let length = llistxattr(path, &mut names[..]).unwrap();
+    let length = match llistxattr(path, &mut names[..]) {
+        // A squashfs in which nothing has any.
+        Err(Errno::OPNOTSUPP) => 0,
+        listed => listed.unwrap(),
+    };
     let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
     let value = |name: &[u8]| {
         let mut value = vec![0; 65536];

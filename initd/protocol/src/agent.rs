@@ -78,11 +78,11 @@ pub struct CreateContainer {
 #[serde(transparent)]
 pub struct Device(pub String);
 
-/// A read-only EROFS disk under a writable layer.
+/// A read-only disk, EROFS or squashfs, under a writable layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootDisk {
-    /// Where the EROFS file system is.
+    /// Where the file system is.
     pub device: Device,
     /// Where the ext4 file system is that takes what is written; memory does where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

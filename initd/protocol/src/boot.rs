@@ -17,6 +17,10 @@ pub const HOSTNAME: &str = "bulkhead.hostname";
 /// Where the initramfs lists the kernel modules, one path a line, in the order in which to insert them.
 pub const MODULES_ORDER: &str = "/bulkhead/modules.order";
 
+/// Where the initramfs lists kernel modules that are inserted only when something needs them: `NEED PATH` a line, those
+/// of one need in the order in which to insert them. A file system's need is its name.
+pub const MODULES_LATER: &str = "/bulkhead/modules.later";
+
 /// Where an appliance's initramfs keeps its [`Autostart`].
 pub const AUTOSTART: &str = "/bulkhead/autostart.json";
 

@@ -1,6 +1,6 @@
 //! The manifest of a built image, and where a disk keeps it.
 //!
-//! A *container root* is an EROFS file system from byte 0, padded to 4 KiB, then the manifest (JSON,
+//! A *container root* is an EROFS or a squashfs file system from byte 0, padded to 4 KiB, then the manifest (JSON,
 //! padded to 4 KiB), then one 4 KiB [footer](FOOTER_MAGIC). Linux never looks behind the file system.
 //!
 //! An *appliance* is a GPT disk with the partitions [`MANIFEST_LABEL`], [`KERNEL_LABEL`],
@@ -34,7 +34,7 @@ pub const MANIFEST_LABEL: &str = "manifest-a";
 pub const KERNEL_LABEL: &str = "kernel-a";
 /// The name of the GPT partition that holds the initramfs.
 pub const INITRAMFS_LABEL: &str = "initramfs-a";
-/// The name of the GPT partition that holds the EROFS root.
+/// The name of the GPT partition that holds the root, EROFS or squashfs.
 pub const ROOT_LABEL: &str = "root-a";
 
 /// What an image file is.

@@ -349,6 +349,7 @@ fn numbers_and_words_stay_as_they_are() {
         ("bulkhead.mode", "bulkhead.net", "bulkhead.hostname")
     );
     assert_eq!(boot::MODULES_ORDER, "/bulkhead/modules.order");
+    assert_eq!(boot::MODULES_LATER, "/bulkhead/modules.later");
     assert_eq!(boot::AUTOSTART, "/bulkhead/autostart.json");
     assert_eq!(image::FOOTER_MAGIC, b"bulkhead-root-1\n");
     assert_eq!(image::MANIFEST_MAGIC, b"bulkhead-appl-1\n");

@@ -24,7 +24,7 @@ pub async fn run(guest: Guest, entered_us: u64) -> Result<u8, AgentError> {
     let reaping = Arc::clone(&reaper);
     tokio::spawn(async move { reaping.run(signals).await });
 
-    let Guest { cmdline, autostart, program, resolvers } = guest;
+    let Guest { cmdline, autostart, program, resolvers, modules } = guest;
     let autostart = autostart.filter(|_| !cmdline.agent_only);
     let listener = match vsock::Listener::bind() {
         Ok(listener) => Some(listener),
@@ -36,6 +36,7 @@ pub async fn run(guest: Guest, entered_us: u64) -> Result<u8, AgentError> {
         hostname: cmdline.hostname,
         addresses: cmdline.networks.iter().map(|network| network.address).collect(),
         resolvers,
+        modules: Arc::new(modules),
     };
     let containers = Arc::new(Containers::new(reaper, program, surroundings));
     let ready = ready(entered_us);

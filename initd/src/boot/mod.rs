@@ -4,6 +4,7 @@ pub mod acpi_events;
 pub mod cmdline;
 mod modules;
 mod mounts;
+pub use modules::LaterModules;
 pub use mounts::STAGE;
 pub mod netlink;
 mod network;
@@ -30,6 +31,8 @@ pub struct Guest {
     pub program: OwnedFd,
     /// The addresses of the first interface and the resolvers of all.
     pub resolvers: Vec<Ipv4Addr>,
+    /// Modules that were not inserted yet.
+    pub modules: LaterModules,
 }
 
 /// Why a guest cannot come up.
@@ -103,6 +106,7 @@ pub enum BootError {
 pub fn bring_up() -> Result<Guest, BootError> {
     let program = open_program()?;
     modules::insert_all()?;
+    let modules = LaterModules::keep()?;
     let autostart = read_autostart()?;
     root::leave_initramfs()?;
     let cmdline = Cmdline::read()?;
@@ -113,7 +117,7 @@ pub fn bring_up() -> Result<Guest, BootError> {
     let resolvers = network::set_up(&cmdline.networks)?;
     crate::isolation::cgroup::set_up_guest()?;
     protect_self();
-    Ok(Guest { cmdline, autostart, program, resolvers })
+    Ok(Guest { cmdline, autostart, program, resolvers, modules })
 }
 
 fn open_program() -> Result<OwnedFd, BootError> {

@@ -5,9 +5,9 @@
 //! 515 ms on the lab's clock. So modules are inserted without it where the kernel lets us.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 
-use bulkhead_protocol::boot::MODULES_ORDER;
+use bulkhead_protocol::boot::{MODULES_LATER, MODULES_ORDER};
 
 use super::BootError;
 use crate::console;
@@ -33,24 +33,57 @@ pub fn insert_all() -> Result<(), BootError> {
         return Ok(());
     };
     for path in paths(&String::from_utf8_lossy(&list)) {
-        if let Err(error) = insert(path) {
+        if let Err(error) = File::open(path).and_then(|file| insert(&file)) {
             console::say(&format!("cannot insert the module {path}: {error}"));
         }
     }
     Ok(())
 }
 
+/// Modules that are inserted only when something needs them: one that every start inserts costs every start.
+#[derive(Debug, Default)]
+pub struct LaterModules(Vec<(String, File)>);
+
+impl LaterModules {
+    /// Keeps them open, for when the initramfs is gone.
+    pub(super) fn keep() -> Result<Self, BootError> {
+        let list = super::read_bounded(MODULES_LATER, MAX_LIST)?.unwrap_or_default();
+        let list = String::from_utf8_lossy(&list);
+        let kept = needs(&list).filter_map(|(need, path)| match File::open(path) {
+            Ok(file) => Some((need.to_owned(), file)),
+            Err(error) => {
+                console::say(&format!("cannot keep the module {path}: {error}"));
+                None
+            }
+        });
+        Ok(Self(kept.collect()))
+    }
+
+    /// Inserts what `need` takes; whether the kernel has it then shows when it is used.
+    pub fn insert(&self, need: &str) {
+        for (_, file) in self.0.iter().filter(|(known, _)| known == need) {
+            if let Err(error) = insert(file) {
+                console::say(&format!("cannot insert a module for {need}: {error}"));
+            }
+        }
+    }
+}
+
+fn needs(list: &str) -> impl Iterator<Item = (&str, &str)> {
+    paths(list).filter_map(|line| line.split_once(' '))
+}
+
 fn paths(list: &str) -> impl Iterator<Item = &str> {
     list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-fn insert(path: &str) -> io::Result<()> {
-    let file = File::open(path)?;
+fn insert(mut file: &File) -> io::Result<()> {
     let mut image = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(MAX_MODULE)).unwrap_or(0));
-    (&file).take(MAX_MODULE).read_to_end(&mut image)?;
+    file.rewind()?;
+    file.take(MAX_MODULE).read_to_end(&mut image)?;
     let inserted = rustix::system::init_module(without_signature(&image), c"")
         // A kernel that insists on signatures gets the whole file.
-        .or_else(|_| rustix::system::finit_module(&file, c"", 0));
+        .or_else(|_| rustix::system::finit_module(file, c"", 0));
     match inserted {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
@@ -80,6 +113,12 @@ mod tests {
     fn empty_lines_and_remarks_are_no_modules() {
         let list = "/a.ko\n\n# a remark\n  /b.ko  \n";
         assert_eq!(paths(list).collect::<Vec<_>>(), ["/a.ko", "/b.ko"]);
+    }
+
+    #[test]
+    fn what_waits_has_a_need_and_a_path() {
+        let list = "squashfs /a.ko\n# a remark\nsquashfs /b.ko\n/without.ko\n";
+        assert_eq!(needs(list).collect::<Vec<_>>(), [("squashfs", "/a.ko"), ("squashfs", "/b.ko")]);
     }
 
     #[test]

@@ -66,8 +66,10 @@ impl Containers {
 
     async fn make(self: &Arc<Self>, request: CreateContainer) -> Result<Arc<Container>, ContainerError> {
         let id = request.id.clone();
-        let (request, disks) =
-            Disks::mount(request).await.map_err(|source| ContainerError::Disk { id: id.clone(), source })?;
+        let modules = Arc::clone(&self.surroundings.modules);
+        let (request, disks) = Disks::mount(request, modules)
+            .await
+            .map_err(|source| ContainerError::Disk { id: id.clone(), source })?;
         let cgroup = make_cgroup(&request)?;
         match self.make_in(request, disks, &cgroup).await {
             Ok((parts, exit)) => Ok(self.supervise(parts, cgroup, exit)),

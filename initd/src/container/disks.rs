@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bulkhead_protocol::agent::CreateContainer;
 
+use crate::boot::LaterModules;
 use crate::rootfs::{RootfsError, disk};
 
 /// The mounts of the container's disks, in no tree yet.
@@ -19,9 +21,12 @@ pub struct Disks {
 
 impl Disks {
     /// Mounts on a thread of its own: a disk may be slow to appear, and a journal long.
-    pub async fn mount(request: CreateContainer) -> Result<(CreateContainer, Self), RootfsError> {
+    pub async fn mount(
+        request: CreateContainer,
+        modules: Arc<LaterModules>,
+    ) -> Result<(CreateContainer, Self), RootfsError> {
         let mount = move || {
-            let root = disk::root(&request.root)?;
+            let root = disk::root(&request.root, &modules)?;
             let layer = disk::layer(&request.root)?;
             let volumes = request.volumes.iter().map(disk::volume).collect::<Result<_, _>>()?;
             Ok((request, Self { root, layer, volumes }))

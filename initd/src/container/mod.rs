@@ -33,6 +33,7 @@ use tokio::sync::{Semaphore, watch};
 pub use check::SpecError;
 use log::Log;
 
+use crate::boot::LaterModules;
 use crate::isolation::cgroup::{Cgroup, CgroupError};
 use crate::reaper::Reaper;
 use crate::rootfs::RootfsError;
@@ -225,6 +226,8 @@ pub struct Surroundings {
     pub addresses: Vec<Ipv4Addr>,
     /// Who resolves names.
     pub resolvers: Vec<Ipv4Addr>,
+    /// Modules that are inserted when something needs them.
+    pub modules: Arc<LaterModules>,
 }
 
 /// All containers of the guest.

@@ -67,6 +67,17 @@ pub enum RootfsError {
         /// Why.
         source: io::Error,
     },
+    /// A root is of another kind, or not a file system at all.
+    #[error("The root {0} is neither an EROFS nor a squashfs file system")]
+    NoRoot(String),
+    /// The kernel lacks a file system.
+    #[error("This kernel has no {kind}, which {device} needs")]
+    NoFileSystem {
+        /// The file system's type.
+        kind: &'static str,
+        /// The device, as it was named.
+        device: String,
+    },
     /// A disk is not there.
     #[error("No block device is {0}")]
     NoDevice(String),

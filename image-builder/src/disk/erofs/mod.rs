@@ -23,9 +23,6 @@ use plan::{Layout, Plan, Planned};
 /// The size of a block in bytes.
 const BLOCK: u64 = 4096;
 
-/// File data is copied in pieces of this many bytes.
-const PIECE: u64 = 64 << 10;
-
 /// Why a file system cannot be written.
 #[derive(Debug, Error)]
 pub enum ErofsError {
@@ -140,12 +137,12 @@ fn write_blocks(
     let inode = tree.inode(planned.id);
     if let (Layout::Chunks { bits }, Kind::File(body)) = (planned.layout, &inode.kind) {
         for (chunk, blocks) in plan::chunks(body, bits) {
-            copy(bodies, body, chunk << bits, blocks * BLOCK, sink)?;
+            bodies.copy(body, chunk << bits, blocks * BLOCK, sink)?;
         }
         return Ok(());
     }
     match &inode.kind {
-        Kind::File(body) => copy(bodies, body, 0, planned.blocks() * BLOCK, sink),
+        Kind::File(body) => bodies.copy(body, 0, planned.blocks() * BLOCK, sink),
         Kind::Directory(_) => {
             let whole = usize::try_from(planned.blocks()).unwrap_or(usize::MAX);
             dirents::blocks(tree, plan, planned).take(whole).try_for_each(|block| padded(&block, sink))
@@ -160,24 +157,6 @@ fn padded(bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
     let end = sink.position() + BLOCK;
     sink.write_all(bytes)?;
     sink.zeros_to(end)
-}
-
-fn copy(
-    bodies: &Bodies,
-    body: &crate::tree::Body,
-    offset: u64,
-    length: u64,
-    sink: &mut Sink<'_>,
-) -> io::Result<()> {
-    let mut piece = vec![0; usize::try_from(length.min(PIECE)).unwrap_or_default()];
-    let mut done = 0;
-    while done < length {
-        let piece = &mut piece[..usize::try_from((length - done).min(PIECE)).unwrap_or_default()];
-        bodies.read(body, offset + done, piece)?;
-        sink.write_all(piece)?;
-        done += piece.len() as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
