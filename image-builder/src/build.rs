@@ -114,14 +114,7 @@ fn build_seen<E: From<ImageError>>(
     let limits = &options.limits;
     let folder = crate::output::folder(output);
     let (image, config) = opened(source, folder, options)?;
-    let (appliance, config) = match &options.appliance {
-        // Whoever runs it by its manifest shall run what it starts by itself.
-        Some(wanted) => (
-            Some(Appliance::prepare(wanted, &config).map_err(ImageError::from)?),
-            wanted.runtime.applied_to(&config),
-        ),
-        None => (None, config),
-    };
+    let (appliance, config) = prepared(options, config).map_err(ImageError::from)?;
     let file = Output::begin(output).map_err(write)?;
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
     see(&assembly)?;
@@ -143,6 +136,18 @@ fn build_seen<E: From<ImageError>>(
     .map_err(write)?;
     file.finish().map_err(write)?;
     Ok(manifest)
+}
+
+/// What an appliance has besides its root, and how the image is run.
+fn prepared(
+    options: &BuildOptions,
+    config: ImageConfig,
+) -> Result<(Option<Appliance>, ImageConfig), ApplianceError> {
+    Ok(match &options.appliance {
+        // Whoever runs it by its manifest shall run what it starts by itself.
+        Some(wanted) => (Some(Appliance::prepare(wanted, &config)?), wanted.runtime.applied_to(&config)),
+        None => (None, config),
+    })
 }
 
 fn write_root(

@@ -4,12 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use support::layout::{Layer, Layout, MANIFEST};
-use support::{Mounted, build, bulkhead_image, run, tree};
+use support::{Mounted, build, build_as, bulkhead_image, run, tree};
 use tar::EntryType;
 
 /// A second and a third layer on top of a base, each with what is hard about layers.
@@ -194,7 +195,9 @@ fn kinds() -> Vec<(&'static str, Vec<Layer>)> {
     ]
 }
 
-fn same_as_umoci(name: &str, layers: Vec<Layer>) {
+/// Compares what umoci unpacks with the root in either file system; of many files with their contents in EROFS alone,
+/// since to read them one by one from a squashfs takes minutes.
+fn same_as_umoci(name: &str, layers: Vec<Layer>, many: bool) {
     println!("{name}");
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let layout = by_hand(folder.path(), layers);
@@ -202,12 +205,26 @@ fn same_as_umoci(name: &str, layers: Vec<Layer>) {
     run("umoci", &["unpack", "--image", &format!("{}:v1", layout.0.display()), &bundle.to_string_lossy()]);
     let mounted = Mounted::new(&build(folder.path(), &layout.source()));
     tree::assert_same(mounted.path(), &bundle.join("rootfs"));
+    let mounted = Mounted::squashfs(&build_as(folder.path(), &layout.source(), "squashfs"));
+    if !many {
+        return tree::assert_same(mounted.path(), &bundle.join("rootfs"));
+    }
+    let listed = |root: &Path| {
+        let found = run("find", &[&root.to_string_lossy(), "-printf", "%P %y %m %U %G %T@ %n\n"]);
+        // Directories have other sizes and numbers of links.
+        let lines = found.lines().map(|line| match line.contains(" d ") {
+            true => line.rsplit_once(' ').map_or(line, |(rest, _)| rest).to_owned(),
+            false => line.to_owned(),
+        });
+        lines.collect::<BTreeSet<_>>()
+    };
+    assert!(listed(mounted.path()) == listed(&bundle.join("rootfs")));
 }
 
 #[test]
 fn layers_written_by_hand_are_what_umoci_unpacks() {
     for (name, layers) in changes().into_iter().chain(kinds()) {
-        same_as_umoci(name, layers);
+        same_as_umoci(name, layers, false);
     }
 }
 
@@ -217,5 +234,23 @@ fn a_hundred_thousand_small_files_are_what_umoci_unpacks() {
     let files = (0..100_000_usize).fold(folders, |layer, index| {
         layer.file(&format!("m{}/f{index}", index % 100), &index.to_le_bytes()[..index % 8])
     });
-    same_as_umoci("small files", vec![files, root().directory("m7").file("m7/.wh.f107", b"")]);
+    same_as_umoci("small files", vec![files, root().directory("m7").file("m7/.wh.f107", b"")], true);
+}
+
+/// What others make, from files in a folder, of what is hard: eleven images by buildah and umoci.
+#[test]
+fn images_of_buildah_and_umoci_are_what_umoci_unpacks() {
+    let made = run(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/images/make"), &["trees"]);
+    let layout = format!("{}/trees", made.trim());
+    let tags = run("umoci", &["ls", "--layout", &layout]);
+    assert_eq!(tags.lines().count(), 11, "{tags}");
+    for tag in tags.lines() {
+        println!("{tag}");
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let bundle = folder.path().join("bundle");
+        let image = format!("{layout}:{tag}");
+        run("umoci", &["unpack", "--image", &image, &bundle.to_string_lossy()]);
+        let mounted = Mounted::new(&build(folder.path(), &format!("oci:{image}")));
+        tree::assert_same(mounted.path(), &bundle.join("rootfs"));
+    }
 }

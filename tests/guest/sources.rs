@@ -89,12 +89,10 @@ fn a_disk_becomes_a_volume_by_its_digest() {
     assert_eq!((run.status, run.text()), (0, "from outside"), "{}", run.stderr);
 }
 
-/// Compares what the image's own program lists in a guest with what it lists where umoci has unpacked the layers as
-/// root.
-#[test]
-fn the_tree_in_the_guest_is_the_one_that_umoci_unpacks() {
+/// What the image with every kind of entry lists by its own program, where umoci has unpacked its layers as root.
+pub fn unpacked_by_umoci() -> String {
     let layout = format!("{}/kinds:latest", asset("sources"));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let bundle = folder.path().join("bundle");
     let run = |command: &mut Command| bulkhead_tests::run(command, Duration::from_secs(120));
     let unpacked = run(Command::new("umoci").args(["unpack", "--image", &layout]).arg(&bundle));
@@ -102,11 +100,19 @@ fn the_tree_in_the_guest_is_the_one_that_umoci_unpacks() {
     let expected = run(Command::new("chroot").arg(bundle.join("rootfs")).args(["/bin/sh", "/list"]));
     assert_eq!((expected.status, expected.stderr.as_str()), (0, ""));
     assert!(expected.text().lines().count() > 4000, "{}", expected.text());
+    expected.text().to_owned()
+}
 
+/// Compares what the image's own program lists in a guest with what it lists where umoci has unpacked the layers as
+/// root.
+#[test]
+fn the_tree_in_the_guest_is_the_one_that_umoci_unpacks() {
+    let expected = unpacked_by_umoci();
     let daemon = Daemon::start();
+    let layout = format!("{}/kinds:latest", asset("sources"));
     let found = daemon.bulkhead(&["run", "--rm", &format!("oci:{layout}"), "sh", "/list"]);
     assert_eq!((found.status, found.stderr.as_str()), (0, ""));
-    let differs = expected.text().lines().zip(found.text().lines()).find(|(one, other)| one != other);
+    let differs = expected.lines().zip(found.text().lines()).find(|(one, other)| one != other);
     assert_eq!(differs, None);
-    assert_eq!(found.text().lines().count(), expected.text().lines().count());
+    assert_eq!(found.text().lines().count(), expected.lines().count());
 }
