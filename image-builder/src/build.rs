@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bulkhead_protocol::image::{FOOTER_MAGIC, ImageConfig, ImageKind, MAX_MANIFEST, Manifest, VERSION};
 use thiserror::Error;
@@ -18,6 +19,7 @@ use crate::manifest::ManifestError;
 use crate::oci::layer::Assembly;
 use crate::oci::{self, Image, OciError};
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::roots::RootError;
 use crate::sbom::{Inventory, SbomError};
@@ -46,6 +48,9 @@ pub struct BuildOptions {
     /// The digits of a manifest that [`manifest_digest`] told: that one is built, whatever the source's tag has come to
     /// mean since.
     pub manifest: Option<String>,
+    /// Is told how far the build is: of an image of layers, [`LAYERS`](crate::progress::LAYERS) as they are stored, and
+    /// then [`ROOT`](crate::progress::ROOT).
+    pub progress: Option<Arc<dyn Progress>>,
 }
 
 /// Why an image cannot be built or read.
@@ -113,14 +118,18 @@ fn build_seen<E: From<ImageError>>(
     let write = |error| ImageError::Write(output.to_owned(), error);
     let limits = &options.limits;
     let folder = crate::output::folder(output);
-    let (image, config) = opened(source, folder, options)?;
+    let (mut image, config) = opened(source, folder, options)?;
+    if let (Some(image), Some(progress)) = (&mut image, &options.progress) {
+        image.tell(progress);
+    }
     let (appliance, config) = prepared(options, config).map_err(ImageError::from)?;
     let file = Output::begin(output).map_err(write)?;
     let assembly = assemble(image, source, folder, limits, options.build_time)?;
     see(&assembly)?;
 
     let mut manifest = manifest(options.name.clone().unwrap_or_else(|| source.name()), config);
-    let mut sink = Sink::new(file.file()).map_err(write)?.until(&limits.cancellation);
+    let mut sink =
+        Sink::new(file.file()).map_err(write)?.until(&limits.cancellation).told(options.progress.clone());
     if let Some(appliance) = &appliance {
         manifest.kind = ImageKind::Appliance;
         manifest.boot_args = Some(appliance.boot_args().to_owned());

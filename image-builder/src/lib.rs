@@ -7,7 +7,7 @@
 //! * [`tree`]: the root file system in memory; [`disk`] writes it down.
 //! * [`build`]: from a source to a file; [`manifest`] reads and verifies that file; [`appliance`] is the kind
 //!   of it that boots by itself.
-//! * [`limits`]: how much is taken; [`cancellation`]: an end to what nobody waits for.
+//! * [`limits`]: how much is taken; [`cancellation`]: an end to what nobody waits for; [`progress`]: how far it is.
 //! * [`root_reader`]: reads the file system of a built image; [`sbom`] says of what software it consists.
 //! * [`runtime_spec`]: what an image's configuration means to whoever runs it.
 //! * [`disk_image`]: disks of other machines, raw and qcow2.
@@ -34,6 +34,7 @@ pub mod manifest;
 pub mod oci;
 pub mod output;
 mod program;
+pub mod progress;
 pub mod reference;
 pub mod registry;
 pub mod root_reader;

@@ -88,6 +88,12 @@ impl Client {
         Ok(Pieces { body: answer.into_body(), call: path.to_owned() })
     }
 
+    /// POST with a body, answered piece by piece.
+    pub async fn stream_body(&self, path: &str, body: &impl Serialize) -> Result<Pieces, CliError> {
+        let answer = self.send(Method::POST, path, Some(body)).await?;
+        Ok(Pieces { body: answer.into_body(), call: path.to_owned() })
+    }
+
     /// POST with a body, to speak `protocol` from then on; nothing where the daemon has done what there is to do.
     pub async fn upgrade(
         &self,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bulkhead_image::command_line::ManualError;
 use bulkhead_image::registry::CredentialsError;
 use thiserror::Error;
 
@@ -75,6 +76,9 @@ pub enum CliError {
     /// `run` could not do its part.
     #[error(transparent)]
     Before(Box<CliError>),
+    /// Completions or manual pages.
+    #[error(transparent)]
+    Manual(#[from] ManualError),
     /// JSON cannot be written.
     #[error("Cannot write JSON")]
     Json {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::client::{Client, segment};
 use super::output::{self, FormatArguments};
-use super::pull;
+use super::pull::{self, JsonArgument};
 use crate::service::model::{Image, ImportImage, List};
 
 /// The words that start a source, as they are in the API.
@@ -103,6 +103,8 @@ pub struct Import {
     /// The image's name.
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    format: JsonArgument,
 }
 
 impl Import {
@@ -123,9 +125,8 @@ impl Import {
                 format!("file:{}", path.display())
             }
         };
-        let image: Image =
-            client.post_body("/api/v1/images", &ImportImage { source, name: self.name, credentials }).await?;
-        output::line(&image.metadata.id)
+        let body = ImportImage { source, name: self.name, credentials };
+        self.format.image(&pull::import(client, &body).await?)
     }
 }
 

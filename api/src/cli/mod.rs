@@ -12,7 +12,6 @@ mod image;
 mod lifecycle;
 mod list;
 mod logs;
-mod manual;
 mod metrics;
 mod output;
 mod place;
@@ -26,7 +25,8 @@ mod volume;
 use std::future::Future;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use bulkhead_image::command_line;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use client::Client;
 pub use error::CliError;
@@ -98,10 +98,10 @@ enum Command {
     /// Say whether guests will boot here, and why not.
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell.
-    Completion(manual::Completion),
+    Completion(command_line::Completion),
     /// Write manual pages.
     #[command(hide = true)]
-    Man(manual::Man),
+    Man(command_line::Man),
     /// Print the description of the API.
     #[command(hide = true)]
     Openapi,
@@ -121,8 +121,8 @@ pub fn execute(arguments: Arguments) -> Result<u8, CliError> {
     match arguments.command {
         Command::Serve(command) => command.execute(&socket),
         Command::Doctor(command) => command.execute(),
-        Command::Completion(command) => command.execute(),
-        Command::Man(command) => command.execute(),
+        Command::Completion(command) => Ok(command.execute(Arguments::command()).map(|()| 0)?),
+        Command::Man(command) => Ok(command.execute(Arguments::command()).map(|()| 0)?),
         Command::Openapi => {
             let text = crate::routes::description().to_pretty_json().map_err(CliError::json)?;
             output::line(&text)
@@ -160,8 +160,6 @@ fn wait_for(command: impl Future<Output = Result<u8, CliError>>) -> Result<u8, C
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

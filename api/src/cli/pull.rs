@@ -1,14 +1,37 @@
 //! `pull`, and what `run` does with an image that is not there.
 
+use std::io::{IsTerminal, stderr};
+
 use bulkhead_image::Reference;
+use bulkhead_image::command_line::Bars;
+use bulkhead_image::progress::Progress;
 use bulkhead_image::registry::{Credentials, stored_credentials};
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use super::client::{Client, segment};
+use super::client::{Client, Lines, segment};
 use super::image::DOCKER;
 use super::output;
-use crate::service::model::{Image, ImportImage, RegistryCredentials};
+use crate::routes::ImportEvent;
+use crate::service::model::{Image, ImportImage, ProgressItem, RegistryCredentials};
+
+/// Where images are.
+const IMAGES: &str = "/api/v1/images";
+
+/// How a command prints the one image that it made.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct JsonArgument {
+    /// Print the image as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl JsonArgument {
+    /// Prints its id, or all of it.
+    pub fn image(self, image: &Image) -> Result<u8, CliError> {
+        if self.json { output::json(image) } else { output::line(&image.metadata.id) }
+    }
+}
 
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,13 +52,15 @@ pub struct Pull {
     /// USER:PASSWORD for the registry, in place of what Docker's config.json and containers' auth.json have.
     #[arg(long, value_name = "USER:PASSWORD")]
     creds: Option<Credentials>,
+    #[command(flatten)]
+    format: JsonArgument,
 }
 
 impl Pull {
     /// Runs it.
     pub async fn execute(self, client: &Client) -> Result<u8, CliError> {
         let image = pull(client, &self.reference, self.creds).await?;
-        output::line(&image.metadata.id)
+        self.format.image(&image)
     }
 }
 
@@ -50,7 +75,34 @@ pub async fn pull(
         None => own_credentials(reference)?,
     };
     let body = ImportImage { source: format!("{DOCKER}{reference}"), name: None, credentials };
-    client.post_body("/api/v1/images", &body).await
+    import(client, &body).await
+}
+
+/// Has the daemon make an image, and shows how far it is where standard error is a terminal.
+pub async fn import(client: &Client, body: &ImportImage) -> Result<Image, CliError> {
+    if !stderr().is_terminal() {
+        return client.post_body(IMAGES, body).await;
+    }
+    let call = format!("{IMAGES}?progress=true");
+    let mut lines = Lines::new(client.stream_body(&call, body).await?);
+    let bars = Bars::default();
+    while let Some(event) = lines.next_line::<ImportEvent>().await? {
+        match event {
+            ImportEvent::Progress { items } => items.iter().for_each(|item| show(&bars, item)),
+            ImportEvent::Imported { object } => return Ok(*object),
+            ImportEvent::Failed { status, error } => {
+                return Err(CliError::Refused { status, word: error.code, message: error.message });
+            }
+        }
+    }
+    Err(CliError::Broken { call, source: "its answer breaks off".into() })
+}
+
+fn show(bars: &Bars, item: &ProgressItem) {
+    bars.show(&item.name, item.size, item.current);
+    if let Some(outcome) = item.outcome {
+        bars.end(&item.name, outcome.into());
+    }
 }
 
 /// What whoever runs this has for the registry of a reference.

@@ -15,8 +15,8 @@ use super::pull::{self, PullPolicy};
 use super::rates::RateFlags;
 use super::{image, logs, output};
 use crate::service::model::{
-    Image, ImportImage, KillMachine, Limits, Machine, MachineSpec, NetworkKind, Phase, PortSpec, Protocol,
-    Userns, VolumeSpec,
+    ImportImage, KillMachine, Limits, Machine, MachineSpec, NetworkKind, Phase, PortSpec, Protocol, Userns,
+    VolumeSpec,
 };
 
 /// Run an image in a new machine.
@@ -212,7 +212,7 @@ impl Run {
         let image = match image::source(&self.image)? {
             Some(source) => {
                 let body = ImportImage { source, name: None, credentials: None };
-                client.post_body::<Image>("/api/v1/images", &body).await?.metadata.id
+                pull::import(client, &body).await?.metadata.id
             }
             None => pull::present(client, self.image.trim_start_matches(DOCKER), self.pull).await?,
         };

@@ -45,6 +45,19 @@ impl ApiError {
         Self { status, code, message }
     }
 
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What a body says of it. What is the host's fault is logged.
+    pub fn detail(self) -> ErrorDetail {
+        if self.status.is_server_error() {
+            tracing::error!("{}", self.message);
+        }
+        ErrorDetail { code: self.code.to_owned(), message: self.message }
+    }
+
     /// The sentence.
     pub fn message(&self) -> &str {
         &self.message
@@ -89,10 +102,6 @@ impl From<ServiceError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
-            tracing::error!("{}", self.message);
-        }
-        let detail = ErrorDetail { code: self.code.to_owned(), message: self.message };
-        (self.status, Json(ErrorBody { error: detail })).into_response()
+        (self.status, Json(ErrorBody { error: self.detail() })).into_response()
     }
 }

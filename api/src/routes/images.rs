@@ -1,36 +1,9 @@
 //! `/api/v1/images`
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-
 use super::Shared;
-use super::error::{ApiError, ErrorBody};
-use super::extract::Body;
 use super::resource::{Deletable, Plainly};
 use crate::service::ServiceError;
-use crate::service::model::{Image, ImportImage};
-
-/// Make an image from a file or a source on the host.
-#[utoipa::path(post, path = "/api/v1/images", tag = "images", operation_id = "importImage",
-    request_body = ImportImage,
-    responses(
-        (status = 201, description = "The image", body = Image),
-        (status = 400, description = "The body cannot be understood", body = ErrorBody),
-        (status = 404, description = "There is no such source", body = ErrorBody),
-        (status = 408, description = "The body takes too long", body = ErrorBody),
-        (status = 409, description = "The name is taken", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
-        (status = 415, description = "The body is not JSON", body = ErrorBody),
-        (status = 422, description = "A field cannot be obeyed", body = ErrorBody),
-        (status = 500, description = "The host failed", body = ErrorBody),
-    ))]
-pub async fn import(
-    State(service): State<Shared>,
-    Body(request): Body<ImportImage>,
-) -> Result<(StatusCode, Json<Image>), ApiError> {
-    Ok((StatusCode::CREATED, Json(service.import_image(request).await?)))
-}
+use crate::service::model::Image;
 
 impl Deletable for Image {
     type How = Plainly;

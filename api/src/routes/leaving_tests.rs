@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -119,6 +119,34 @@ async fn a_pull_ends_with_its_client() {
     let last = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap();
     assert_eq!(last.unwrap(), "left");
     assert_eq!(*service.builds().borrow(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_is_watched_tells_ten_times_a_second_and_ends_with_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let (host, told) = registry();
+    let (_service, _stop) = serve(folder.path(), vec![host.clone()]).await;
+    let body = json!({"source": format!("docker://{host}/x:1")});
+    let client = ask(folder.path(), "/api/v1/images?progress=true", &body).await;
+    let mut lines = tokio::io::BufReader::new(client).lines();
+    let mut next = async || loop {
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        if line.contains(&"0".repeat(64)) {
+            return line;
+        }
+    };
+    next().await;
+    let start = std::time::Instant::now();
+    for _ in 0..5 {
+        let line: Value = serde_json::from_str(&next().await).unwrap();
+        assert_eq!(line["items"].as_array().unwrap().len(), 1, "{line}");
+    }
+    // The first may have been waiting.
+    assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
+    drop(lines);
+    let words =
+        tokio::task::spawn_blocking(move || [told.recv_timeout(PATIENCE), told.recv_timeout(PATIENCE)]);
+    assert_eq!(words.await.unwrap(), [Ok("asked"), Ok("left")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod doctor;
 mod error;
 mod extract;
 mod images;
+mod import;
 mod machine_actions;
 mod machine_exec;
 mod machine_output;
@@ -33,6 +34,7 @@ use crate::service::model::{Event, Image, Machine, Volume};
 use error::ApiError;
 
 pub use error::{ErrorBody, ErrorDetail, NOT_EXECUTABLE, NOT_FOUND};
+pub use import::ImportEvent;
 pub use watch::{WatchEvent, WatchEventKind};
 
 /// What handlers share.
@@ -69,7 +71,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(machine_exec::copy))
         .routes(routes!(machine_output::logs))
         .routes(routes!(machine_output::console))
-        .routes(routes!(images::import))
+        .routes(routes!(import::import))
         .routes(routes!(volumes::create))
         .routes(routes!(doctor::doctor))
         .routes(routes!(doctor::version))

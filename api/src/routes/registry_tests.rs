@@ -4,6 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper_util::service::TowerToHyperService;
 
 use bulkhead_image::digest::Sha256;
 use serde_json::{Value, json};
@@ -214,6 +219,74 @@ async fn a_damaged_root_is_made_anew() {
     assert_eq!(import(&router, &peer, "copy:1", &json!({})).await.0, StatusCode::CREATED);
     assert!(fs::read(&path).unwrap() == whole);
     assert_eq!(roots(folder.path()), [root]);
+}
+
+/// What an import tells on its way, line by line.
+async fn watched(router: &Router, body: &Value) -> Vec<Value> {
+    let request = Request::builder()
+        .method("POST")
+        .uri("/api/v1/images?progress=true")
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let service = TowerToHyperService::new(router.clone());
+    let answer = hyper::service::Service::call(&service, request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "application/jsonl");
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    let lines = std::str::from_utf8(&bytes).unwrap().lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_import_tells_how_far_it_is_and_ends_with_the_image_or_the_error() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let router = daemon(folder.path(), &peer).await;
+    let body = |repository: &str| json!({"source": format!("docker://{}/{repository}", peer.host)});
+    let mut lines = watched(&router, &body("x:1")).await;
+    let last = lines.pop().unwrap();
+    assert_eq!(last["type"], "imported");
+    assert_eq!(last["object"], import(&router, &peer, "x:1", &json!({})).await.1);
+    let mut ended = BTreeMap::new();
+    for line in &lines {
+        assert_eq!(line["type"], "progress", "{line}");
+        for item in line["items"].as_array().unwrap().iter().filter(|item| item["outcome"].is_string()) {
+            assert_eq!(item["size"], item["current"], "{item}");
+            ended.insert(item["name"].as_str().unwrap().to_owned(), item["outcome"].clone());
+        }
+    }
+    assert_eq!(ended.len(), 4, "a configuration, a layer, what was read of it, and a root: {ended:?}");
+    assert!(ended.values().all(|outcome| outcome == "transferred"));
+    assert!(ended.contains_key("layers") && ended.contains_key("root"));
+
+    let lines = watched(&router, &body("copy:1")).await;
+    let root = |line: &Value| line["items"].as_array()?.iter().find(|item| item["name"] == "root").cloned();
+    assert_eq!(lines.iter().find_map(root).unwrap()["outcome"], "present");
+
+    let lines = watched(&router, &body("nothing:1")).await;
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["type"], &lines[0]["status"]), (&json!("failed"), &json!(404)));
+    assert!(sentence(&lines[0]).contains("nothing:1"), "{}", lines[0]);
+    let path = "/api/v1/images?progress=perhaps";
+    assert_eq!(call(&router, "POST", path, Some("{}")).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_import_does_not_wait_for_who_watches_it() {
+    let (peer, folder) = (Peer::new(), tempfile::tempdir().unwrap());
+    let service = service(folder.path(), &peer).await;
+    let mut images = service.records().watch::<Image>(None).await.unwrap();
+    let request = Request::builder()
+        .method("POST")
+        .uri("/api/v1/images?progress=true")
+        .header("content-type", "application/json")
+        .body(Body::from(json!({"source": format!("docker://{}/x:1", peer.host)}).to_string()))
+        .unwrap();
+    let answering = TowerToHyperService::new(router(service.clone()));
+    let unread = hyper::service::Service::call(&answering, request).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), images.live.recv()).await.unwrap().unwrap();
+    assert_eq!(service.list::<Image>().await.unwrap().items.len(), 1);
+    drop(unread);
 }
 
 #[tokio::test]

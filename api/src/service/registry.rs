@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_image::http::HttpOptions;
+use bulkhead_image::progress::Progress;
 use bulkhead_image::registry::{
     Credentials, CredentialsError, Keychain, Mirror, Registry, RegistryError, RegistryOptions,
 };
-use bulkhead_image::store::{Lease, Quiet, Store, StoreError, StoredImage};
+use bulkhead_image::store::{Lease, Store, StoreError, StoredImage};
 use bulkhead_image::{Cancellation, Reference};
 
 use super::Service;
@@ -31,6 +32,16 @@ pub struct RegistryConfig {
     pub ca: Vec<PathBuf>,
 }
 
+/// What a pull works with.
+pub(super) struct PullTask<'p> {
+    /// The folder of the store.
+    pub store: &'p Path,
+    /// Its end before its time.
+    pub cancellation: &'p Cancellation,
+    /// Who is told how far it is.
+    pub progress: &'p dyn Progress,
+}
+
 impl RegistryConfig {
     fn registry(&self, credentials: Option<Credentials>) -> Result<Registry, RegistryError> {
         Registry::new(RegistryOptions {
@@ -43,19 +54,19 @@ impl RegistryConfig {
         })
     }
 
-    /// Pulls an image into the store in a folder. Blocks.
+    /// Pulls an image into a store. Blocks.
     pub(super) fn pull(
         &self,
-        store: &Path,
         reference: &Reference,
         credentials: Option<RegistryCredentials>,
-        cancellation: &Cancellation,
+        task: &PullTask<'_>,
     ) -> Result<StoredImage, ServiceError> {
         let source_name = format!("{DOCKER}{reference}");
         let registry = self.registry(credentials.map(Credentials::try_from).transpose()?);
         let registry = registry.map_err(|error| StoreError::Pull(reference.to_string(), Box::new(error)));
-        let pulled = registry
-            .and_then(|registry| Store::open(store)?.until(cancellation).pull(&registry, reference, &Quiet));
+        let pulled = registry.and_then(|registry| {
+            Store::open(task.store)?.until(task.cancellation).pull(&registry, reference, task.progress)
+        });
         pulled.map_err(|error| match &error {
             StoreError::Pull(_, cause) if matches!(**cause, RegistryError::NotFound { .. }) => {
                 ServiceError::NoSource { source_name }

@@ -1,7 +1,9 @@
 //! `bulkhead-image build`: from a source to an image.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bulkhead_image::command_line::Bars;
 use bulkhead_image::disk::RootFormat;
 use bulkhead_image::limits::Limits;
 use bulkhead_image::sbom::SbomSpec;
@@ -123,6 +125,7 @@ impl Build {
             limits: Limits::default(),
             appliance,
             store: self.registry.store,
+            progress: Some(Arc::new(Bars::default())),
             ..BuildOptions::default()
         }
     }

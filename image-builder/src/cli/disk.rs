@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use bulkhead_image::command_line::Bars;
 use bulkhead_image::disk_image::{self, DiskFormat, DiskSource, DiskSpec};
 use bulkhead_image::limits::Limits;
 use bulkhead_image::store::Store;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::progress::Bars;
 use super::{Outcome, output};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -4,9 +4,7 @@ mod build;
 mod disk;
 mod inspect;
 mod kernel;
-mod manual;
 mod output;
-mod progress;
 mod pull;
 mod push;
 mod registry;
@@ -15,7 +13,8 @@ mod store;
 
 use std::error::Error;
 
-use clap::{Parser, Subcommand};
+use bulkhead_image::command_line;
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// What a command may end with: any error with its chain of causes, told once by `main`.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -57,10 +56,10 @@ enum Command {
     /// modules
     Kernel(kernel::Kernel),
     /// Print a completion script for a shell
-    Completion(manual::Completion),
+    Completion(command_line::Completion),
     /// Write manual pages into a folder that is there
     #[command(hide = true)]
-    Man(manual::Man),
+    Man(command_line::Man),
 }
 
 /// Runs a command to its end.
@@ -78,7 +77,7 @@ pub fn execute(arguments: Arguments) -> Outcome {
         Command::Convert(command) => command.execute(json),
         Command::Import(command) => command.execute(json),
         Command::Kernel(command) => command.execute(json),
-        Command::Completion(command) => command.execute(),
-        Command::Man(command) => command.execute(),
+        Command::Completion(command) => Ok(command.execute(Arguments::command())?),
+        Command::Man(command) => Ok(command.execute(Arguments::command())?),
     }
 }

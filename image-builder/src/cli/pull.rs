@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use bulkhead_image::command_line::Bars;
 use bulkhead_image::{Reference, artifact};
 use clap::Args;
 
-use super::progress::Bars;
 use super::registry::RegistryFlags;
 use super::{Outcome, output};
 

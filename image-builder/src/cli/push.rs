@@ -4,6 +4,7 @@ use std::env;
 use std::error::Error;
 use std::path::Path;
 
+use bulkhead_image::command_line::Bars;
 use bulkhead_image::limits::Limits;
 use bulkhead_image::oci::{self, Publication};
 use bulkhead_image::registry::Access;
@@ -11,7 +12,6 @@ use bulkhead_image::{Reference, Source, artifact};
 use clap::Args;
 use serde_json::json;
 
-use super::progress::Bars;
 use super::registry::RegistryFlags;
 use super::{Outcome, output};
 

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_image::Reference;
+use bulkhead_image::command_line::Bars;
 use bulkhead_image::http::HttpOptions;
 use bulkhead_image::registry::{Credentials, Keychain, Mirror, Registry, RegistryOptions};
 use bulkhead_image::store::{Store, StoredImage};
 use clap::Args;
-
-use super::progress::Bars;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]

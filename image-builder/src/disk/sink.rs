@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use crate::cancellation::Cancellation;
 use crate::digest::Sha256;
+use crate::progress::{Outcome, Progress, ROOT};
 use bulkhead_protocol::image::{ALIGN, Part};
 
 /// Bytes are written, and their digest is taken, in pieces of this many.
@@ -27,6 +29,9 @@ pub struct Sink<'f> {
     orders: Sender<Order>,
     spent: Receiver<Vec<u8>>,
     cancellation: Cancellation,
+    /// Who is told of the part that is expected.
+    progress: Option<Arc<dyn Progress>>,
+    expected: bool,
 }
 
 #[derive(Debug)]
@@ -58,12 +63,27 @@ impl<'f> Sink<'f> {
             orders,
             spent,
             cancellation: Cancellation::default(),
+            progress: None,
+            expected: false,
         })
     }
 
     /// The same, failing once the work shall end.
     pub fn until(self, cancellation: &Cancellation) -> Self {
         Self { cancellation: cancellation.clone(), ..self }
+    }
+
+    /// The same, telling how far the part is that is said to be expected, [`ROOT`].
+    pub fn told(self, progress: Option<Arc<dyn Progress>>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// From here on so many bytes of the part are to come.
+    pub fn expect(&mut self, bytes: u64) {
+        self.expected = true;
+        if let Some(progress) = &self.progress {
+            progress.begin(ROOT, bytes, 0);
+        }
     }
 
     /// How many bytes have been written.
@@ -84,6 +104,9 @@ impl<'f> Sink<'f> {
         let (sender, told) = channel();
         self.orders.send(Order::Tell(sender)).map_err(io::Error::other)?;
         let sha256 = told.recv().map_err(io::Error::other)?;
+        if let Some(progress) = self.progress.as_ref().filter(|_| mem::take(&mut self.expected)) {
+            progress.end(ROOT, Outcome::Transferred);
+        }
         Ok(Part { offset: self.start, size: self.position - self.start, sha256 })
     }
 
@@ -120,6 +143,9 @@ impl Write for Sink<'_> {
         }
         self.cancellation.check()?;
         self.file.write_all(&self.piece)?;
+        if let Some(progress) = self.progress.as_ref().filter(|_| self.expected) {
+            progress.advance(ROOT, self.piece.len() as u64);
+        }
         let empty = self.spent.recv().map_err(io::Error::other)?;
         let piece = mem::replace(&mut self.piece, empty);
         self.orders.send(Order::Take(piece)).map_err(io::Error::other)

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::mem;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -13,6 +14,7 @@ use super::storage::Blob;
 use crate::cancellation::Cancellable;
 use crate::digest::Sha256;
 use crate::limits::Limits;
+use crate::progress::{LAYERS, Progress};
 
 /// Uncompressed bytes go from thread to thread in pieces of at most this many.
 const PIECE: usize = 256 << 10;
@@ -49,15 +51,21 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Starts to read layers; more bytes in all of them together than the limit are an error.
-    pub(super) fn start(blobs: Vec<Blob>, limits: &Limits) -> io::Result<Self> {
+    pub(super) fn start(
+        blobs: Vec<Blob>,
+        limits: &Limits,
+        progress: Option<&Arc<dyn Progress>>,
+    ) -> io::Result<Self> {
         let (sender, messages) = sync_channel(PIECES);
         let (spent, empty) = channel();
         for _ in 0..PIECES {
             // The other end is here.
             let _ = spent.send(vec![0; PIECE]);
         }
-        let limits = limits.clone();
-        let read = move || read(blobs, &limits, &sender, &empty);
+        let cancellation = &limits.cancellation;
+        let told = |blob| Told { blob: cancellation.stream(blob), progress: progress.cloned() };
+        let (blobs, limit) = (blobs.into_iter().map(told).collect(), limits.data);
+        let read = move || read(blobs, limit, &sender, &empty);
         // It ends by itself once one of the channels has no other end.
         thread::Builder::new().name("layers".to_owned()).spawn(read)?;
         Ok(Self { messages, spent, piece: Vec::new(), position: 0, end: None })
@@ -94,10 +102,9 @@ impl Read for Ahead {
 }
 
 /// What the thread does.
-fn read(blobs: Vec<Blob>, limits: &Limits, messages: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
-    let mut left = limits.data;
+fn read(blobs: Vec<Told>, limit: u64, messages: &SyncSender<Message>, empty: &Receiver<Vec<u8>>) {
+    let mut left = limit;
     for blob in blobs {
-        let blob = limits.cancellation.stream(blob);
         let message = match read_layer(blob, &mut left, messages, empty) {
             Ok(Some(digests)) => Message::End(digests),
             Ok(None) => return,
@@ -112,7 +119,7 @@ fn read(blobs: Vec<Blob>, limits: &Limits, messages: &SyncSender<Message>, empty
 
 /// Reads one layer; nothing where nobody wants it any more.
 fn read_layer(
-    blob: Cancellable<Blob>,
+    blob: Told,
     left: &mut u64,
     messages: &SyncSender<Message>,
     empty: &Receiver<Vec<u8>>,
@@ -156,10 +163,27 @@ fn fill(reader: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// A blob of which is told how far it was read.
+#[derive(Debug)]
+struct Told {
+    blob: Cancellable<Blob>,
+    progress: Option<Arc<dyn Progress>>,
+}
+
+impl Read for Told {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.blob.read(buffer)?;
+        if let Some(progress) = &self.progress {
+            progress.advance(LAYERS, read as u64);
+        }
+        Ok(read)
+    }
+}
+
 /// A blob and the digest of what was read of it.
 #[derive(Debug)]
 struct Hashing {
-    blob: Cancellable<Blob>,
+    blob: Told,
     digest: Sha256,
 }
 
@@ -201,7 +225,7 @@ mod tests {
         // More than there are pieces, and some of them empty.
         let blobs: Vec<_> = [&packed[..], &[], b"small"].into_iter().cycle().take(4 * PIECES).collect();
         let mut ahead =
-            Ahead::start(blobs.iter().map(|bytes| blob(bytes)).collect(), &Limits::default()).unwrap();
+            Ahead::start(blobs.iter().map(|bytes| blob(bytes)).collect(), &Limits::default(), None).unwrap();
         for bytes in blobs {
             let expected = if bytes == packed { &plain } else { bytes };
             let mut content = Vec::new();
@@ -216,7 +240,7 @@ mod tests {
     #[test]
     fn the_limit_is_for_all_layers_together() {
         let limits = Limits { data: 5, ..Limits::default() };
-        let mut ahead = Ahead::start(vec![blob(b"abc"), blob(b"def")], &limits).unwrap();
+        let mut ahead = Ahead::start(vec![blob(b"abc"), blob(b"def")], &limits, None).unwrap();
         let mut content = Vec::new();
         ahead.read_to_end(&mut content).unwrap();
         assert!(ahead.end_layer().is_ok());

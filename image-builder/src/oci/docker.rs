@@ -31,7 +31,7 @@ pub(super) fn open(
         Ok(Layer { blob: storage.open(name)?, name: name.clone(), digest: None, diff_id: Some(diff_id) })
     };
     let layers = layers.iter().zip(diff_ids).map(open).collect::<Result<_, _>>()?;
-    Ok(Image { config, layers })
+    Ok(Image::new(config, layers))
 }
 
 /// Which files of the archive make the image.

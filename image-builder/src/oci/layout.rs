@@ -91,7 +91,7 @@ fn image(storage: &Storage, name: &str, document: Document, limits: &Limits) -> 
         Ok(Layer { blob, name, digest, diff_id: Some(diff_id) })
     };
     let layers = layers.into_iter().zip(diff_ids).map(open).collect::<Result<_, _>>()?;
-    Ok(Image { config, layers })
+    Ok(Image::new(config, layers))
 }
 
 pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Document, OciError> {

@@ -14,12 +14,14 @@ mod summary;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bulkhead_protocol::image::ImageConfig;
 use thiserror::Error;
 
 use crate::digest::Sha256;
 use crate::limits::Limits;
+use crate::progress::{LAYERS, Outcome, Progress};
 use crate::source::Source;
 use ahead::Ahead;
 use documents::Configuration;
@@ -99,6 +101,7 @@ pub struct Image {
     /// How to run it.
     pub config: ImageConfig,
     layers: Vec<Layer>,
+    progress: Option<Arc<dyn Progress>>,
 }
 
 /// A layer that has not been read yet.
@@ -130,7 +133,7 @@ pub fn open(source: &Source, scratch: &Path, limits: &Limits) -> Result<Option<I
             let file = storage::open_source(path, scratch, limits)?;
             let blob = Blob::whole(file).map_err(|error| OciError::Open(path.clone(), error))?;
             let layer = Layer { blob, name: source.to_string(), digest: None, diff_id: None };
-            Ok(Some(Image { config: ImageConfig::default(), layers: vec![layer] }))
+            Ok(Some(Image::new(ImageConfig::default(), vec![layer])))
         }
         Source::Directory(_) | Source::Root(_) | Source::Registry(_) | Source::Store(_) => Ok(None),
     }
@@ -154,12 +157,24 @@ pub(crate) fn open_manifest(
 }
 
 impl Image {
+    fn new(config: ImageConfig, layers: Vec<Layer>) -> Self {
+        Self { config, layers, progress: None }
+    }
+
+    /// Tells from now on how far it is with [`LAYERS`].
+    pub(crate) fn tell(&mut self, progress: &Arc<dyn Progress>) {
+        self.progress = Some(Arc::clone(progress));
+    }
+
     /// Applies all layers. What a layer brought is of no use before its blob and its content were held against their
     /// digests: where one does not match, all of it is an error.
     pub fn assemble(self, assembly: &mut Assembly<'_>, limits: &Limits) -> Result<(), OciError> {
         let again = |layer: &Layer| layer.blob.again();
         let blobs = self.layers.iter().map(again).collect::<io::Result<_>>().map_err(OciError::Thread)?;
-        let mut ahead = Ahead::start(blobs, limits).map_err(OciError::Thread)?;
+        if let Some(progress) = &self.progress {
+            progress.begin(LAYERS, self.layers.iter().map(|layer| layer.blob.size).sum(), 0);
+        }
+        let mut ahead = Ahead::start(blobs, limits, self.progress.as_ref()).map_err(OciError::Thread)?;
         for (number, layer) in (1..).zip(self.layers) {
             if let Err(error) = assembly.apply(number, &mut ahead) {
                 let mismatch = if limits.cancellation.is_cancelled() { None } else { layer.mismatch() };
@@ -173,6 +188,9 @@ impl Image {
             if layer.diff_id.is_some_and(|digest| digest != found.content) {
                 return Err(OciError::Mismatch(layer.name, "uncompressed digest (diff_id)"));
             }
+        }
+        if let Some(progress) = &self.progress {
+            progress.end(LAYERS, Outcome::Transferred);
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use crate::at_once;
 use crate::digest::Sha256;
 use crate::http::{Body, Method, Origin, Request, resolved};
 use crate::oci::{OciError, Publication, PublishedBlob};
-use crate::store::{AT_ONCE, Outcome, Progress};
+use crate::progress::{Outcome, Progress};
+use crate::store::AT_ONCE;
 
 impl Session<'_> {
     /// Sends an image under a tag or under its digest alone; answers the digits of its digest.

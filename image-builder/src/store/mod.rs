@@ -17,7 +17,6 @@ mod collect;
 mod folder;
 mod lock;
 mod partial;
-mod progress;
 mod pull;
 mod references;
 
@@ -30,11 +29,11 @@ use thiserror::Error;
 use crate::cancellation::{Cancellation, Cancelled};
 use crate::limits::Limits;
 use crate::oci::OciError;
+pub use crate::progress::{Outcome, Progress, Quiet};
 use crate::registry::RegistryError;
 pub use collect::Collected;
 use folder::Folder;
 pub use lock::Lease;
-pub use progress::{Outcome, Progress, Quiet};
 pub(crate) use pull::AT_ONCE;
 pub use references::StoredImage;
 

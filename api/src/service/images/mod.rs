@@ -1,5 +1,6 @@
 //! Images: names for files that machines share, the roots. A root is kept once by what it was made from.
 
+mod board;
 mod file;
 mod origin;
 mod roots;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bulkhead_image::digest::Sha256;
+use bulkhead_image::progress::{Outcome, Progress, ROOT};
 use bulkhead_image::store::StoredImage;
 use bulkhead_image::{BuildOptions, Cancellation, Reference, Source};
 use bulkhead_protocol::image::{ImageKind, Manifest};
@@ -16,12 +18,14 @@ use tokio::sync::watch;
 use super::error::ServiceError;
 use super::machines::validate;
 use super::model::{Image, ImageSpec, ImageStatus, ImportImage, Machine, Metadata};
-use super::registry::DOCKER;
+use super::registry::{DOCKER, PullTask};
 use super::{Service, Wanted, clock, new_id, to_its_end};
 use crate::host::layout;
+use board::Board;
 use origin::{Failure, Origin};
 use roots::Root;
 
+pub use board::{ImportProgress, Seen};
 pub use roots::Builds;
 
 /// How a file is called that is not whole yet.
@@ -41,7 +45,11 @@ struct Kept {
 impl Service {
     /// Makes an image from a source. The same root under the same name is answered again; a name that belonged to
     /// another image goes over to the new one.
-    pub async fn import_image(self: &Arc<Self>, mut request: ImportImage) -> Result<Image, ServiceError> {
+    pub async fn import_image(
+        self: &Arc<Self>,
+        mut request: ImportImage,
+        progress: &Arc<ImportProgress>,
+    ) -> Result<Image, ServiceError> {
         if let Some(name) = &request.name {
             validate::image_name("name", name)?;
         }
@@ -58,13 +66,13 @@ impl Service {
                 asked.manifest(&given)
             };
             options.manifest = wanted(&request, look).await?;
-            let kept = self.root(origin, options, None).await?;
+            let kept = self.root(origin, options, None, progress).await?;
             return self.keep_image(request, kept).await;
         };
         // A reference as a whole, so that those of one image are the same.
         request.source = format!("{DOCKER}{reference}");
         let _lease = self.blob_lease()?;
-        let pulled = self.pull(&request, reference).await?;
+        let pulled = self.pull(&request, reference, progress).await?;
         let digest = format!("sha256:{}", pulled.digest);
         let name = request.name.clone().unwrap_or_else(|| reference.familiar());
         if let Some(known) = self.image_called(&name).await?
@@ -74,7 +82,7 @@ impl Service {
             return Ok(known);
         }
         options.manifest = Some(pulled.manifest);
-        let kept = self.root(origin, options, Some(digest)).await?;
+        let kept = self.root(origin, options, Some(digest), progress).await?;
         self.keep_image(request, kept).await
     }
 
@@ -84,6 +92,7 @@ impl Service {
         origin: Origin,
         mut options: BuildOptions,
         digest: Option<String>,
+        progress: &ImportProgress,
     ) -> Result<Kept, ServiceError> {
         // Roots that several names share have a name of their own.
         options.name = options.manifest.as_ref().map(|digits| format!("sha256:{digits}"));
@@ -91,16 +100,19 @@ impl Service {
         let own_name = origin.name();
         let place = key.as_ref().map(|key| self.layout.image(key));
         let (images, made) = (self.layout.images(), self.builds.counter());
-        let make = move |cancellation: &Cancellation| {
+        let make = move |cancellation: &Cancellation, board: &Arc<Board>| {
             let draft = || images.join(format!("{}.{DRAFT}", new_id()));
             if let Some(root) = place.and_then(|place| Root::existing(&place, draft())) {
+                board.begin(ROOT, root.size, 0);
+                board.end(ROOT, Outcome::Present);
                 return Ok(root);
             }
             options.limits.cancellation = cancellation.clone();
+            options.progress = Some(Arc::clone(board) as Arc<dyn Progress>);
             made.fetch_add(1, Ordering::Relaxed);
             Root::make(&origin, draft(), &options)
         };
-        let root = self.builds.share(key.as_deref(), make).await?;
+        let root = self.builds.share(key.as_deref(), progress, make).await?;
         let own_name = own_name.unwrap_or_else(|| root.manifest.name.clone());
         let key = match key {
             Some(key) => key,
@@ -115,11 +127,19 @@ impl Service {
     }
 
     /// Pulls an image.
-    async fn pull(&self, request: &ImportImage, reference: &Reference) -> Result<StoredImage, ServiceError> {
+    async fn pull(
+        &self,
+        request: &ImportImage,
+        reference: &Reference,
+        progress: &Arc<ImportProgress>,
+    ) -> Result<StoredImage, ServiceError> {
+        let progress = Arc::clone(progress);
         let (registries, store) = (self.registries.clone(), self.layout.blobs());
         let (reference, credentials) = (reference.clone(), request.credentials.clone());
-        let pull =
-            move |cancellation: Cancellation| registries.pull(&store, &reference, credentials, &cancellation);
+        let pull = move |cancellation: Cancellation| {
+            let task = PullTask { store: &store, cancellation: &cancellation, progress: &progress.pull };
+            registries.pull(&reference, credentials, &task)
+        };
         wanted(request, pull).await
     }
 

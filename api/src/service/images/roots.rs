@@ -15,6 +15,7 @@ use bulkhead_image::{BuildOptions, Cancellation};
 use bulkhead_protocol::image::{Manifest, VERSION};
 use tokio::sync::watch;
 
+use super::board::{Board, ImportProgress};
 use super::file;
 use super::origin::{Failure, Origin};
 use crate::host::disk::{self, Draft};
@@ -23,8 +24,9 @@ use crate::service::{Wanted, lock};
 
 /// What names the root of an OCI manifest: all that decides its bytes.
 pub fn key(manifest: &str, options: &BuildOptions) -> String {
+    let (format, time) = (options.format, options.build_time);
     let words =
-        format!("manifest sha256:{manifest}\nformat {VERSION}.{BYTES}\ntime {}\n", options.build_time);
+        format!("manifest sha256:{manifest}\nversion {VERSION}.{BYTES}\nformat {format:?}\ntime {time}\n");
     hex::encode(Sha256::digest(words))
 }
 
@@ -95,7 +97,8 @@ impl Builds {
     pub async fn share(
         &self,
         key: Option<&str>,
-        make: impl FnOnce(&Cancellation) -> Result<Root, Failure> + Send + 'static,
+        progress: &ImportProgress,
+        make: impl FnOnce(&Cancellation, &Arc<Board>) -> Result<Root, Failure> + Send + 'static,
     ) -> Result<Arc<Root>, Failure> {
         let work = match key {
             None => Arc::new(Work::begin(make, &self.busy)),
@@ -110,6 +113,8 @@ impl Builds {
                 })
             }
         };
+        // There is one build an import.
+        let _ = progress.build.set(Arc::clone(&work.board));
         work.end().await
     }
 }
@@ -139,21 +144,25 @@ struct Work {
     outcome: Arc<Mutex<Outcome>>,
     /// Closed when it has ended.
     end: watch::Receiver<()>,
+    /// How far it is.
+    board: Arc<Board>,
     _wanted: Wanted,
 }
 
 impl Work {
     fn begin(
-        make: impl FnOnce(&Cancellation) -> Result<Root, Failure> + Send + 'static,
+        make: impl FnOnce(&Cancellation, &Arc<Board>) -> Result<Root, Failure> + Send + 'static,
         busy: &watch::Sender<usize>,
     ) -> Self {
         let wanted = Wanted::default();
         let (cancellation, busy) = (wanted.cancellation(), Busy::one_more(busy));
+        let board = Arc::<Board>::default();
+        let told = Arc::clone(&board);
         let (sender, end) = watch::channel(());
         let outcome = Arc::new(Mutex::new(None));
         let place = Arc::downgrade(&outcome);
         tokio::task::spawn_blocking(move || {
-            let made = make(&cancellation).map(Arc::new);
+            let made = make(&cancellation, &told).map(Arc::new);
             // Where nobody waits any more it goes at once, and its draft with it.
             if let Some(place) = place.upgrade() {
                 *lock(&place) = Some(made);
@@ -162,7 +171,7 @@ impl Work {
             drop(busy);
             drop(sender);
         });
-        Self { outcome, end, _wanted: wanted }
+        Self { outcome, end, board, _wanted: wanted }
     }
 
     async fn end(self: &Arc<Self>) -> Result<Arc<Root>, Failure> {

@@ -7,6 +7,7 @@ mod exec;
 mod image;
 mod machine;
 mod metadata;
+mod progress;
 mod volume;
 
 pub use container::{ContainerSpec, TmpfsSpec, Ulimit};
@@ -19,4 +20,5 @@ pub use machine::{
     PortSpec, Protocol, Rates, StopMachine, Timeline, UpdateMachine, Userns, VolumeSpec,
 };
 pub use metadata::{List, ListMetadata, Metadata, Resource};
+pub use progress::{ProgressItem, ProgressOutcome};
 pub use volume::{CreateVolume, DiskFormat, Volume, VolumeResourceSpec, VolumeSource, VolumeStatus};

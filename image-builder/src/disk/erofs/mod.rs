@@ -46,6 +46,7 @@ pub fn write(
     let plan = plan::plan(tree, limit)?;
     let superblock = encode::superblock(&plan, identity(tree, &plan), build_time);
     let start = sink.position();
+    sink.expect((plan.meta_blocks + plan.data_blocks) * BLOCK);
     sink.zeros_to(start + encode::SUPERBLOCK_OFFSET)?;
     sink.write_all(&superblock)?;
 
