@@ -254,3 +254,25 @@ fn images_of_buildah_and_umoci_are_what_umoci_unpacks() {
         tree::assert_same(mounted.path(), &bundle.join("rootfs"));
     }
 }
+
+/// Its layers lack the blocks that mark an archive's end, and the padding of their last file.
+#[test]
+fn what_umoci_inserts_is_taken_as_umoci_unpacks_it() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let image = format!("{}:v1", path("layout"));
+    fs::write(path("file"), [7; 700]).unwrap();
+    run("umoci", &["init", "--layout", &path("layout")]);
+    run("umoci", &["new", "--image", &image]);
+    for name in ["/inserted", "/folder/inserted"] {
+        run("umoci", &["insert", "--image", &image, &path("file"), name]);
+    }
+    run("umoci", &["unpack", "--image", &image, &path("expected")]);
+    let mounted = Mounted::new(&build(folder.path(), &format!("oci:{image}")));
+    let (ours, theirs) = (tree::seen(mounted.path()), tree::seen(&folder.path().join("expected/rootfs")));
+    assert!(ours.keys().eq(theirs.keys()));
+    // No entry tells of the folders: umoci gives them the time of its unpacking.
+    for file in ["inserted", "folder/inserted"].map(Path::new) {
+        assert_eq!((ours[file].size, &ours[file]), (700, &theirs[file]));
+    }
+}

@@ -176,7 +176,11 @@ impl Image {
         }
         let mut ahead = Ahead::start(blobs, limits, self.progress.as_ref()).map_err(OciError::Thread)?;
         for (number, layer) in (1..).zip(self.layers) {
-            if let Err(error) = assembly.apply(number, &mut ahead) {
+            let applied = match layer.digest.is_some() || layer.diff_id.is_some() {
+                true => assembly.apply_whole(number, &mut ahead),
+                false => assembly.apply(number, &mut ahead),
+            };
+            if let Err(error) = applied {
                 let mismatch = if limits.cancellation.is_cancelled() { None } else { layer.mismatch() };
                 return Err(mismatch.unwrap_or(OciError::Layer(number, error)));
             }

@@ -73,11 +73,19 @@ pub(in crate::oci) struct Entries<R> {
     left: u64,
     padding: u64,
     ended: bool,
+    /// Whether the end of the stream is one of the archive too.
+    ends_with_stream: bool,
 }
 
 impl<R: Read> Entries<R> {
     pub(in crate::oci) fn new(reader: R) -> Self {
-        Self { reader, left: 0, padding: 0, ended: false }
+        Self { reader, left: 0, padding: 0, ended: false, ends_with_stream: false }
+    }
+
+    /// Of a stream that is known by its digest: one that ends behind an entry is whole, also where the blocks that mark
+    /// the end and the last entry's padding are missing. Some write such layers (umoci's `insert`), and all read them.
+    pub(super) fn of_whole(reader: R) -> Self {
+        Self { ends_with_stream: true, ..Self::new(reader) }
     }
 
     /// Whether the blocks that mark the end have been seen.
@@ -98,8 +106,11 @@ impl<R: Read> Entries<R> {
     /// The next entry, or none at the end. What was not read of the present one is skipped.
     pub(in crate::oci) fn next(&mut self) -> Result<Option<ArchiveEntry>, ArchiveError> {
         let (mut pax, mut long_name, mut long_link) = (Pax::default(), None, None);
-        for _ in 0..=MAX_EXTENSIONS {
-            let Some(header) = self.header()? else { return Ok(None) };
+        for extensions in 0..=MAX_EXTENSIONS {
+            let Some(header) = self.header()? else {
+                self.ended |= self.ends_with_stream && extensions == 0;
+                return Ok(None);
+            };
             let name = header.path_bytes().into_owned();
             let refuse = |refusal| ArchiveError::Entry(name.clone(), refusal);
             let size = header.entry_size().map_err(|_| refuse(Refusal::Number("size")))?;
@@ -190,11 +201,14 @@ impl<R: Read> Entries<R> {
     }
 
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
-        let skip = self.left + self.padding;
+        let (left, skip) = (self.left, self.left + self.padding);
         self.left = 0;
         self.padding = 0;
         let skipped =
             io::copy(&mut (&mut self.reader).take(skip), &mut io::sink()).map_err(ArchiveError::Read)?;
+        if skipped < skip && self.ends_with_stream && skipped >= left {
+            return Ok(None);
+        }
         if skipped < skip {
             return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
         }

@@ -77,7 +77,15 @@ impl<'a> Assembly<'a> {
     /// Applies one layer, an uncompressed tar stream, on top of what is there. `layer` counts from 1.
     /// Reads the stream to its end.
     pub fn apply(&mut self, layer: u32, reader: impl Read) -> Result<(), LayerError> {
-        let mut entries = Entries::new(reader);
+        self.apply_entries(layer, Entries::new(reader))
+    }
+
+    /// The same for a stream that the caller holds against its digest: it may lack the blocks that mark its end.
+    pub(in crate::oci) fn apply_whole(&mut self, layer: u32, reader: impl Read) -> Result<(), LayerError> {
+        self.apply_entries(layer, Entries::of_whole(reader))
+    }
+
+    fn apply_entries(&mut self, layer: u32, mut entries: Entries<impl Read>) -> Result<(), LayerError> {
         loop {
             let entry = entries.next().map_err(|error| match error {
                 ArchiveError::Read(error) => LayerError::Read(error),
