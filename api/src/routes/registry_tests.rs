@@ -46,6 +46,8 @@ impl Peer {
 }
 
 fn serve(mut stream: TcpStream, content: &BTreeMap<String, Vec<u8>>, log: &Mutex<Vec<String>>) {
+    // Who speaks TLS waits for an answer to what is no line.
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
     let known = lines.take_while(|line| !line.is_empty()).any(|line| line.ends_with("Basic bWU6c2VjcmV0"));
