@@ -113,7 +113,7 @@ fn input_that_no_guest_reads_is_not_taken_in() {
     running.await_console("up");
     let before = running.resident();
     // A pipe holds 64 KiB, the FIFO 64 bytes.
-    let fed = running.feed(Duration::from_secs(1));
+    let fed = running.feed(Duration::from_secs(1), 0);
     assert!(fed <= 72 << 10, "{fed} bytes");
     let after = running.resident();
     assert!(after < before + 1024, "{before} KiB, then {after} KiB");
@@ -128,7 +128,7 @@ fn input_that_a_guest_reads_leaves_memory_flat() {
     let mut running = start(&reader.pvh(), json!({}));
     running.await_console("up");
     let before = running.resident();
-    let fed = running.feed(Duration::from_secs(3));
+    let fed = running.feed(Duration::from_secs(3), 132 << 10);
     assert!(fed > 128 << 10, "{fed} bytes");
     let after = running.resident();
     assert!(after < before + 1024, "{before} KiB, then {after} KiB");

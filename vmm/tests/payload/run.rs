@@ -161,8 +161,9 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    /// Feeds standard input as long as the program takes it, for at most `time`; tells how many bytes.
-    pub fn feed(&mut self, time: Duration) -> u64 {
+    /// Feeds standard input as long as the program takes it, for `time`, and on a slow machine until it has taken so much;
+    /// tells how many bytes.
+    pub fn feed(&mut self, time: Duration, at_least: u64) -> u64 {
         let mut input = self.child.stdin.take().unwrap();
         let fed = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = fed.clone();
@@ -171,8 +172,13 @@ impl Running {
                 count.fetch_add(4096, std::sync::atomic::Ordering::SeqCst);
             }
         });
+        let fed = || fed.load(std::sync::atomic::Ordering::SeqCst);
         std::thread::sleep(time);
-        fed.load(std::sync::atomic::Ordering::SeqCst)
+        let start = Instant::now();
+        while fed() < at_least && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        fed()
     }
 
     /// Waits for the end; one that takes too long fails the test.
