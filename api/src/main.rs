@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match bulkhead_api::cli::execute(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("bulkhead: {}", bulkhead_api::service::chain(&error));
+            error.tell();
             ExitCode::from(error.exit_code())
         }
     }

@@ -7,7 +7,7 @@ use bulkhead_image::registry::CredentialsError;
 use thiserror::Error;
 
 use crate::host::HostError;
-use crate::service::ServiceError;
+use crate::service::{ServiceError, chain};
 
 /// What a command raises.
 #[derive(Debug, Error)]
@@ -55,6 +55,8 @@ pub enum CliError {
     Run {
         /// A sentence.
         message: String,
+        /// What the machine's console said last, free of control characters.
+        console: Vec<String>,
         /// Docker's 125, 126 or 127.
         code: u8,
     },
@@ -118,6 +120,18 @@ impl CliError {
     /// Nobody reads what is printed.
     pub fn print(source: io::Error) -> Self {
         Self::Print { source }
+    }
+
+    /// Tells people on standard error: a sentence, and below it what a console said last.
+    pub fn tell(&self) {
+        eprintln!("bulkhead: {}", chain(self));
+        let mut error = self;
+        while let Self::Before(inner) = error {
+            error = inner;
+        }
+        if let Self::Run { console, .. } = error {
+            console.iter().for_each(|line| eprintln!("    {line}"));
+        }
     }
 
     /// The process's exit status.

@@ -95,9 +95,11 @@ impl Exec {
 /// A refusal with a shell's status, where the program is at fault.
 fn of_program(error: CliError) -> CliError {
     match error {
-        CliError::Refused { word, message, .. } if word == NOT_FOUND => CliError::Run { message, code: 127 },
+        CliError::Refused { word, message, .. } if word == NOT_FOUND => {
+            CliError::Run { message, console: Vec::new(), code: 127 }
+        }
         CliError::Refused { word, message, .. } if word == NOT_EXECUTABLE => {
-            CliError::Run { message, code: 126 }
+            CliError::Run { message, console: Vec::new(), code: 126 }
         }
         other => other,
     }

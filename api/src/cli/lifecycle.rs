@@ -7,7 +7,6 @@ use clap::Args;
 use super::CliError;
 use super::client::{Client, segment};
 use super::output;
-use crate::service::chain;
 use crate::service::model::{KillMachine, Machine, Phase, StopMachine};
 
 /// Does something to each machine; says what failed and goes on with the next.
@@ -24,7 +23,7 @@ pub async fn each<F: Future<Output = Result<String, CliError>>>(
             // Without a daemon the next machine fares no better.
             Err(error @ CliError::Unreachable { .. }) => return Err(error),
             Err(error) => {
-                eprintln!("bulkhead: {}", chain(&error));
+                error.tell();
                 failed = true;
             }
         }
@@ -55,11 +54,9 @@ pub async fn wait_until(client: &Client, name: &str, until: &str) -> Result<Mach
 pub fn start_failure(machine: &Machine) -> Option<CliError> {
     (machine.status.phase == Phase::Failed).then(|| {
         let message = machine.status.message.as_deref().unwrap_or("The machine did not start");
-        // What the console said last follows, indented.
-        let lines = std::iter::once(message.to_owned())
-            .chain(machine.status.console.iter().map(|line| format!("    {line}")));
         CliError::Run {
-            message: lines.collect::<Vec<_>>().join("\n"),
+            message: message.to_owned(),
+            console: machine.status.console.clone(),
             code: machine.status.exit.as_ref().map_or(125, |exit| exit.code.max(1)),
         }
     })
