@@ -25,7 +25,10 @@ pub fn run() -> Result<u8> {
 
 /// The same on this machine, on the disk that has the builds.
 pub fn here(layout: &Path, only: Option<&str>) -> Result<Report> {
-    let folder = tempfile::tempdir_in(workspace::target_dir()?).context("Cannot make a working folder")?;
+    // buildah calls an image by its path, and takes no capital letters in names.
+    let prefix = format!("bench-image-{}", std::process::id());
+    let folder = tempfile::Builder::new().prefix(&prefix).rand_bytes(0).tempdir_in(workspace::target_dir()?);
+    let folder = folder.context("Cannot make a working folder")?;
     symlink(layout, folder.path().join(LAYOUT)).context("Cannot link the layout")?;
     Ok(measure(folder.path(), only))
 }
