@@ -105,6 +105,16 @@ fn answer(mut stream: std::net::TcpStream, tell: &mpsc::Sender<&'static str>) {
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
 }
 
+/// The daemon asks the registry for its client, and leaves it when the client leaves.
+async fn is_left_with(client: UnixStream, told: mpsc::Receiver<&'static str>) {
+    let next = move || told.recv_timeout(PATIENCE).map(|word| (word, told));
+    let (word, told) = tokio::task::spawn_blocking(next).await.unwrap().unwrap();
+    assert_eq!(word, "asked");
+    drop(client);
+    let last = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap();
+    assert_eq!(last.unwrap(), "left");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_ends_with_its_client() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,12 +122,7 @@ async fn a_pull_ends_with_its_client() {
     let (service, _stop) = serve(folder.path(), vec![host.clone()]).await;
     let client =
         ask(folder.path(), "/api/v1/images", &json!({"source": format!("docker://{host}/x:1")})).await;
-    let next = move || told.recv_timeout(PATIENCE).map(|word| (word, told));
-    let (word, told) = tokio::task::spawn_blocking(next).await.unwrap().unwrap();
-    assert_eq!(word, "asked");
-    drop(client);
-    let last = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap();
-    assert_eq!(last.unwrap(), "left");
+    is_left_with(client, told).await;
     assert_eq!(*service.builds().borrow(), 0);
 }
 
@@ -157,11 +162,6 @@ async fn a_volume_ends_with_its_client() {
     let source =
         json!({"location": format!("http://{host}/disk"), "format": "raw", "sha256": "0".repeat(64)});
     let client = ask(folder.path(), "/api/v1/volumes", &json!({"name": "v", "source": source})).await;
-    let next = move || told.recv_timeout(PATIENCE).map(|word| (word, told));
-    let (word, told) = tokio::task::spawn_blocking(next).await.unwrap().unwrap();
-    assert_eq!(word, "asked");
-    drop(client);
-    let last = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.unwrap();
-    assert_eq!(last.unwrap(), "left");
+    is_left_with(client, told).await;
     assert_eq!(fs::read_dir(folder.path().join("state/volumes")).unwrap().count(), 0);
 }
